@@ -23,3 +23,4 @@
 pub mod clock;
 pub mod engine;
 pub mod preview;
+pub mod store;

@@ -235,10 +235,9 @@ impl Head {
     /// Whether nothing of it, children included, can still bring a job that is not there yet.
     pub fn is_finished(&self) -> bool {
         let unfinished = |job: &Job| job.status == JobStatus::Unfinished;
-        !(self.jobs.is_empty() && self.bridges.is_empty())
-            && !self.jobs.iter().any(unfinished)
-            && !self.child_jobs.iter().any(unfinished)
-            && !self.bridges.iter().any(|bridge| unfinished(&bridge.job))
+        let bridges = || self.bridges.iter().map(|bridge| &bridge.job);
+        let mut all = self.jobs.iter().chain(bridges()).chain(&self.child_jobs).peekable();
+        all.peek().is_some() && all.all(|job| job.status != JobStatus::Unfinished)
     }
 }
 

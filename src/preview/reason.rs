@@ -100,7 +100,9 @@ impl fmt::Display for Reason {
                 write!(f, "pipeline {id} waits for job {job}, which a person has to start")
             }
             Self::PipelineFailed(id, job) => write!(f, "pipeline {id} did not pass: job {job} failed"),
-            Self::JobUnfinished(job, pipeline) => write!(f, "job {job} of pipeline {pipeline} has not finished"),
+            Self::JobUnfinished(job, pipeline) => {
+                write!(f, "job {job} of pipeline {pipeline} has not finished")
+            }
             Self::JobManual(job, pipeline) => {
                 write!(f, "job {job} of pipeline {pipeline} waits for a person to start it")
             }
@@ -114,7 +116,10 @@ impl fmt::Display for Reason {
             Self::JobNotYet(job, pipeline) => write!(f, "pipeline {pipeline} runs and has no job {job} yet"),
             Self::JobMissing(job, pipeline) => write!(f, "pipeline {pipeline} finished without a job {job}"),
             Self::ArtifactGone(job) => {
-                write!(f, "job {job} succeeded, but GitLab has no artifact of it: it was never made or has expired")
+                write!(
+                    f,
+                    "job {job} succeeded, but GitLab has no artifact of it: it was never made or has expired"
+                )
             }
             Self::ArtifactRefused(why) => write!(f, "the artifact cannot be served: {why}"),
             Self::Fork => f.write_str("the change comes from a fork, and forks get no preview"),
