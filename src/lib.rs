@@ -22,5 +22,6 @@
 
 pub mod clock;
 pub mod engine;
+pub mod gitlab;
 pub mod preview;
 pub mod store;
