@@ -102,8 +102,9 @@ impl Error {
     pub(super) fn from_api(error: ApiError<Self>, what: String) -> Self {
         match error {
             ApiError::Client { source } => source,
-            ApiError::Json { source } => Self::Unreadable { what, why: source.to_string() },
-            ApiError::DataType { source, .. } => Self::Unreadable { what, why: source.to_string() },
+            ApiError::Json { source } | ApiError::DataType { source, .. } => {
+                Self::Unreadable { what, why: source.to_string() }
+            }
             ApiError::GitlabService { .. } => {
                 Self::Unreadable { what, why: String::from("the body is not JSON") }
             }

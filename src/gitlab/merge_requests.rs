@@ -105,6 +105,17 @@ impl Forge {
         }
     }
 
+    /// The id of the project with this path.
+    pub async fn project_id(&self, path: &str) -> Result<ProjectId, Error> {
+        #[derive(Deserialize)]
+        struct Project {
+            id: ProjectId,
+        }
+        let project: Project =
+            self.get(built(api::projects::Project::builder().project(path).build())?).await?;
+        Ok(project.id)
+    }
+
     /// The parents of a commit.
     pub async fn commit_parents(&self, project: ProjectId, sha: &Sha) -> Result<Vec<Sha>, Error> {
         #[derive(Deserialize)]
