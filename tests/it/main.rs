@@ -14,3 +14,5 @@
 )]
 
 mod architecture;
+mod machinery;
+mod support;
