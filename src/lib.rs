@@ -24,3 +24,4 @@ pub mod clock;
 pub mod engine;
 pub mod preview;
 pub mod store;
+pub mod webhook;
