@@ -30,3 +30,4 @@ pub mod report;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
+pub mod webhook;
