@@ -21,6 +21,7 @@
 //! | [`cli`] | one file per verb; wires the rooms together and prints |
 
 pub mod clock;
+pub mod cli;
 pub mod engine;
 pub mod gitlab;
 pub mod preview;
@@ -30,4 +31,5 @@ pub mod report;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
+pub mod web;
 pub mod webhook;
