@@ -1,1 +1,3 @@
 //! greenroom
+
+pub mod sandbox;

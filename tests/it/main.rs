@@ -1,2 +1,3 @@
-//! tests
-fn main() {}
+//! The integration tests: one binary, so that the program is linked once.
+
+mod sandbox;
