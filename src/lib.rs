@@ -28,6 +28,7 @@ pub mod preview;
 pub mod reconcile;
 pub mod render;
 pub mod report;
+pub mod sandbox;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
