@@ -22,5 +22,12 @@
 
 pub mod clock;
 pub mod engine;
+pub mod gitlab;
 pub mod preview;
+pub mod reconcile;
+pub mod render;
+pub mod report;
+pub mod settings;
 pub mod store;
+pub mod telemetry;
+pub mod webhook;

@@ -234,7 +234,6 @@ impl Head {
 
     /// Whether nothing of it, children included, can still bring a job that is not there yet.
     pub fn is_finished(&self) -> bool {
-        let unfinished = |job: &Job| job.status == JobStatus::Unfinished;
         let bridges = || self.bridges.iter().map(|bridge| &bridge.job);
         let mut all = self.jobs.iter().chain(bridges()).chain(&self.child_jobs).peekable();
         all.peek().is_some() && all.all(|job| job.status != JobStatus::Unfinished)

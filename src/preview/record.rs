@@ -110,7 +110,46 @@ pub struct Preview {
     /// Our newest GitLab deployment.
     #[serde(default)]
     pub deployment: Option<Deployment>,
+    /// The rules that led to `state`, in the order they were asked.
+    #[serde(default)]
+    pub decision: Vec<String>,
     /// Stopped by a person.
     #[serde(default)]
     pub hold: Option<Hold>,
+}
+
+impl Preview {
+    /// A preview at its first look, before anything was decided.
+    pub fn new(
+        key: MrKey,
+        project_path: &str,
+        domain_url: impl FnOnce(&PreviewName) -> String,
+        now: i64,
+    ) -> Self {
+        let name = PreviewName::new(project_path, key);
+        Self {
+            key,
+            url: domain_url(&name),
+            name,
+            project_path: project_path.to_owned(),
+            source_branch: String::new(),
+            state: State::Waiting,
+            reason: String::new(),
+            sha: None,
+            engine: String::new(),
+            serving: None,
+            created_at: now,
+            updated_at: now,
+            expires_at: None,
+            deployed_at: None,
+            stopped_at: None,
+            release: None,
+            note_id: None,
+            note_digest: None,
+            environment_id: None,
+            deployment: None,
+            decision: Vec::new(),
+            hold: None,
+        }
+    }
 }
