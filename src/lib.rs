@@ -23,6 +23,7 @@
 pub mod clock;
 pub mod cli;
 pub mod engine;
+pub mod gateway;
 pub mod gitlab;
 pub mod preview;
 pub mod reconcile;
