@@ -121,17 +121,17 @@ const WORDS: &[&str] = &[
 
 /// Where every value inside of `value` is, as JSON pointers.
 fn places(value: &Value, at: &str, found: &mut Vec<String>) {
-    let mut enter = |name: &str, inner: &Value| {
+    let inside: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, inner)| (name.clone(), inner)).collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, inner)| (index.to_string(), inner)).collect()
+        }
+        _ => return,
+    };
+    for (name, inner) in inside {
         let place = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
         places(inner, &place, found);
         found.push(place);
-    };
-    match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, inner)| enter(name, inner)),
-        Value::Array(items) => {
-            (0..).zip(items).for_each(|(index, inner)| enter(&i32::to_string(&index), inner))
-        }
-        _ => {}
     }
 }
 
