@@ -1,7 +1,6 @@
 //! Metrics in OpenMetrics text. Service values (queue, previews) are read when they are asked for.
 
 use std::fmt::Write as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -60,19 +59,16 @@ struct Label {
     kind: &'static str,
 }
 
-/// The registry.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    encoding: Mutex<()>,
-}
+/// Turns counters into text.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Metrics;
 
 impl Metrics {
     /// All metrics as OpenMetrics text.
     ///
     /// # Errors
     /// Only when the encoder fails to write to memory.
-    pub fn render(&self, looks: &Looks, sample: &Sample) -> Result<String, std::fmt::Error> {
-        let _one_at_a_time = self.encoding.lock();
+    pub fn render(self, looks: &Looks, sample: &Sample) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("greenroom");
         registry.register("look_seconds", "How long looks took", looks.seconds.clone());
         let previews = Family::<Label, Gauge>::default();
