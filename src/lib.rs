@@ -20,8 +20,8 @@
 //! | [`sandbox`] | a GitLab in memory, for the demo and the tests |
 //! | [`cli`] | one file per verb; wires the rooms together and prints |
 
-pub mod clock;
 pub mod cli;
+pub mod clock;
 pub mod engine;
 pub mod gateway;
 pub mod gitlab;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigFlag, Failure, Output};
+use super::{ConfigFlag, Failure, output};
 use crate::render::{PROJECT_FILE, ProjectFile};
 use crate::settings::{Layer, Problem, Problems, Settings};
 
@@ -33,14 +33,16 @@ struct Finding {
 }
 
 /// The settings are checked when there are any: `--config`, or a `GREENROOM_` variable of `serve`.
-pub(super) fn run(flags: &Flags, output: Output) -> Result<(), Failure> {
+pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let mut findings = Vec::new();
     let mut checked = Vec::new();
     if flags.config.config.is_some() || Settings::are_given() {
         checked.push(String::from("the settings"));
-        if let Err(Problems(problems)) =
-            Settings::load(flags.config.config.as_deref(), Layer::default(), super::serve::check_signing_token)
-        {
+        if let Err(Problems(problems)) = Settings::load(
+            flags.config.config.as_deref(),
+            Layer::default(),
+            super::serve::check_signing_token,
+        ) {
             findings.extend(problems.into_iter().map(|Problem { name, problem, remedy }| Finding {
                 place: name,
                 problem,
@@ -61,15 +63,15 @@ pub(super) fn run(flags: &Flags, output: Output) -> Result<(), Failure> {
         )));
     }
     if flags.output == Format::Json {
-        output.data(&serde_json::to_string_pretty(&serde_json::json!({ "findings": findings }))?);
+        output::data(&serde_json::to_string_pretty(&serde_json::json!({ "findings": findings }))?);
     } else {
         for Finding { place, problem, remedy } in &findings {
-            output.data(&format!("{place}: {problem}\n  hint: {remedy}"));
+            output::data(&format!("{place}: {problem}\n  hint: {remedy}"));
         }
     }
     let checked = checked.join(" and ");
     if findings.is_empty() {
-        output.prose(&format!("{checked}: nothing found"));
+        output::prose(&format!("{checked}: nothing found"));
         return Ok(());
     }
     let count = findings.len();

@@ -15,8 +15,6 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use output::Output;
-
 /// A running copy of the app for every GitLab merge request.
 #[derive(Debug, Parser)]
 #[command(name = "greenroom", version, about, max_term_width = 100)]
@@ -79,39 +77,38 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    let output = Output;
     // One crypto provider for the whole process; a second install would be a mistake of ours.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ended = match cli.verb {
-        Verb::Schema => schema(output),
+        Verb::Schema => schema(),
         Verb::Defaults => {
-            output.data(crate::settings::DEFAULTS.trim_end());
+            output::data(crate::settings::DEFAULTS.trim_end());
             Ok(())
         }
         Verb::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "greenroom", &mut text);
-            output.data(String::from_utf8_lossy(&text).trim_end());
+            output::data(String::from_utf8_lossy(&text).trim_end());
             Ok(())
         }
-        Verb::Check(flags) => check::run(&flags, output),
+        Verb::Check(flags) => check::run(&flags),
         Verb::Serve(flags) => run(serve::run(flags)),
-        Verb::Sandbox(flags) => run(sandbox::run(flags, output)),
-        Verb::Demo(flags) => run(demo::run(flags, output)),
-        Verb::Why(flags) => run(why::run(flags, output)),
+        Verb::Sandbox(flags) => run(sandbox::run(flags)),
+        Verb::Demo(flags) => run(demo::run(flags)),
+        Verb::Why(flags) => run(why::run(flags)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(error)) => {
-            output.prose(&format!("error: {error:#}"));
+            output::prose(&format!("error: {error:#}"));
             ExitCode::from(1)
         }
         Err(Failure::Findings(text)) => {
-            output.prose(&text);
+            output::prose(&text);
             ExitCode::from(2)
         }
         Err(Failure::Unavailable(error)) => {
-            output.prose(&format!("error: {error:#}"));
+            output::prose(&format!("error: {error:#}"));
             ExitCode::from(3)
         }
     }
@@ -121,8 +118,8 @@ fn run(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(verb)
 }
 
-fn schema(output: Output) -> Result<(), Failure> {
-    output.data(&serde_json::to_string_pretty(&crate::render::schema())?);
+fn schema() -> Result<(), Failure> {
+    output::data(&serde_json::to_string_pretty(&crate::render::schema())?);
     Ok(())
 }
 

@@ -2,19 +2,13 @@
 
 use std::io::{self, Write};
 
-/// Where verbs print to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Output;
+/// A line of what was asked for, to stdout.
+pub(super) fn data(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
 
-impl Output {
-    /// A line of what was asked for, to stdout.
-    pub(super) fn data(self, text: &str) {
-        let _ = writeln!(io::stdout().lock(), "{text}");
-        let _ = io::stdout().flush();
-    }
-
-    /// A line for people, to stderr.
-    pub(super) fn prose(self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
-    }
+/// A line for people, to stderr.
+pub(super) fn prose(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::{Failure, Output};
+use super::{Failure, output};
 use crate::sandbox::{self, Config};
 
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(super) struct Flags {
     secret_token: Option<String>,
 }
 
-pub(super) async fn run(flags: Flags, output: Output) -> Result<(), Failure> {
+pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let sandbox = sandbox::start(Config {
         listen: flags.listen,
         token: flags.token,
@@ -39,8 +39,8 @@ pub(super) async fn run(flags: Flags, output: Output) -> Result<(), Failure> {
         secret_token: flags.secret_token,
     })
     .await?;
-    output.data(sandbox.url());
-    output.prose("a GitLab in memory; Ctrl-C ends it");
+    output::data(sandbox.url());
+    output::prose("a GitLab in memory; Ctrl-C ends it");
     tokio::signal::ctrl_c().await?;
     sandbox.stop().await;
     Ok(())

@@ -1,7 +1,7 @@
 //! `greenroom serve`: all rooms, wired.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<String>,
     /// What to log, such as `info`, `debug` or `greenroom::reconcile=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = "info,actix_server=warn")]
     log: String,
 }
 
@@ -78,7 +78,6 @@ pub(super) fn check_signing_token(token: &str) -> Result<(), String> {
 
 /// A running server.
 pub(super) struct Server {
-    address: SocketAddr,
     http: ServerHandle,
     http_task: JoinHandle<std::io::Result<()>>,
     controller: JoinHandle<()>,
@@ -191,12 +190,7 @@ impl Server {
         let run = controller.run(settings.resync_interval, retention, stop.clone());
         let controller = tokio::spawn(run);
         tracing::info!(%address, instance, gitlab = %settings.gitlab_url, "serving");
-        Ok(Self { address, http: handle, http_task, controller, stop, store, _lock: lock })
-    }
-
-    /// Where it listens.
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Self { http: handle, http_task, controller, stop, store, _lock: lock })
     }
 
     /// Waits until a part ends that should not; names it.
@@ -216,13 +210,15 @@ impl Server {
     pub(super) async fn stop(self) {
         self.stop.cancel();
         let drained = async {
-            let (_, controller) = tokio::join!(self.http.stop(true), self.controller);
+            let ((), controller) = tokio::join!(self.http.stop(true), self.controller);
             if let Err(error) = controller {
                 tracing::error!(%error, "the controller did not end well");
             }
         };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            tracing::warn!("some work did not end in time; its lease runs out and it is done again at the next start");
+            tracing::warn!(
+                "some work did not end in time; its lease runs out and it is done again at the next start"
+            );
         }
         self.store.close().await;
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::check::Format;
-use super::{Failure, Output};
+use super::{Failure, output};
 use crate::settings::client_settings;
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub(super) struct Flags {
     output: Format,
 }
 
-pub(super) async fn run(flags: Flags, output: Output) -> Result<(), Failure> {
+pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let (project, iid) = flags
         .merge_request
         .rsplit_once('!')
@@ -30,9 +30,12 @@ pub(super) async fn run(flags: Flags, output: Output) -> Result<(), Failure> {
         .filter(|(project, _)| !project.is_empty())
         .ok_or_else(|| {
             let given = &flags.merge_request;
-            Failure::Findings(format!("error: `{given}` names no merge request\nhint: write it as `acme/web!7`"))
+            Failure::Findings(format!(
+                "error: `{given}` names no merge request\nhint: write it as `acme/web!7`"
+            ))
         })?;
-    let (server, token) = client_settings(flags.server).map_err(|problem| Failure::Findings(problem.to_string()))?;
+    let (server, token) =
+        client_settings(flags.server).map_err(|problem| Failure::Findings(problem.to_string()))?;
     let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
     let get = async |path: &str| -> Result<Value, Failure> {
         let url = server.join(path)?;
@@ -44,7 +47,8 @@ pub(super) async fn run(flags: Flags, output: Output) -> Result<(), Failure> {
             Failure::Unavailable(anyhow!(error.without_url()).context(format!("{server} does not answer")))
         })?;
         let status = answer.status();
-        let body: Value = answer.json().await.with_context(|| format!("{url} answered {status} and no JSON"))?;
+        let body: Value =
+            answer.json().await.with_context(|| format!("{url} answered {status} and no JSON"))?;
         if status.is_success() {
             return Ok(body);
         }
@@ -53,22 +57,24 @@ pub(super) async fn run(flags: Flags, output: Output) -> Result<(), Failure> {
     };
     let id = match project.parse::<u64>() {
         Ok(id) => id,
-        Err(_) => id_of(project, &get("api/v1/previews").await?)
-            .ok_or_else(|| anyhow!("no preview of a project `{project}` is known; try the project's numeric id"))?,
+        Err(_) => id_of(project, &get("api/v1/previews").await?).ok_or_else(|| {
+            anyhow!("no preview of a project `{project}` is known; try the project's numeric id")
+        })?,
     };
     let preview = get(&format!("api/v1/previews/{id}/{iid}")).await?;
     if flags.output == Format::Json {
-        output.data(&serde_json::to_string_pretty(&preview)?);
+        output::data(&serde_json::to_string_pretty(&preview)?);
     } else {
-        output.data(&told(&preview));
+        output::data(&told(&preview));
     }
     Ok(())
 }
 
 fn id_of(path: &str, list: &Value) -> Option<u64> {
     let previews = list["previews"].as_array()?;
-    let of_project =
-        |preview: &&Value| preview["project_path"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(path));
+    let of_project = |preview: &&Value| {
+        preview["project_path"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(path))
+    };
     previews.iter().find(of_project)?["project_id"].as_u64()
 }
 
@@ -89,14 +95,13 @@ fn told(preview: &Value) -> String {
     }
     lines.push(String::from("rules that counted:"));
     let rules = preview["decision"].as_array();
-    lines.extend(rules.into_iter().flatten().enumerate().map(|(i, rule)| format!("  {}. {}", i + 1, text(rule))));
+    lines.extend(
+        rules.into_iter().flatten().enumerate().map(|(i, rule)| format!("  {}. {}", i + 1, text(rule))),
+    );
     lines.push(String::from("history:"));
     let history = preview["history"].as_array();
-    lines.extend(
-        history
-            .into_iter()
-            .flatten()
-            .map(|line| format!("  {}  {:<9}  {}", text(&line["at"]), text(&line["state"]), text(&line["text"]))),
-    );
+    lines.extend(history.into_iter().flatten().map(|line| {
+        format!("  {}  {:<9}  {}", text(&line["at"]), text(&line["state"]), text(&line["text"]))
+    }));
     lines.join("\n")
 }

@@ -132,10 +132,8 @@ pub fn client_settings(server: Option<Url>) -> Result<(Url, Option<SecretString>
     let mut problems = Vec::new();
     let layers = Layers::read(None, Layer::default(), &mut problems);
     let mut reader = Reader { layers, problems };
-    let given = layer::environment_variable("GREENROOM_SERVER").map(|text| Value {
-        name: String::from("GREENROOM_SERVER"),
-        text,
-    });
+    let given = layer::environment_variable("GREENROOM_SERVER")
+        .map(|text| Value { name: String::from("GREENROOM_SERVER"), text });
     let server = match (server, given) {
         (Some(server), _) => Some(server),
         (None, Some(value)) => reader.parse(&value, "use the base URL of a running greenroom", web_url),
