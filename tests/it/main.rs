@@ -15,4 +15,5 @@
 
 mod architecture;
 mod machinery;
+mod stand_in;
 mod support;
