@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::http::header::HOST;
 use actix_web::{App, HttpServer, guard, web};
 use anyhow::Context;
 use secrecy::ExposeSecret;
@@ -163,10 +162,7 @@ impl Server {
 
         let http = HttpServer::new(move || {
             let previews = gateway.clone();
-            let is_preview = move |context: &guard::GuardContext<'_>| {
-                let host = context.head().headers().get(HOST).and_then(|host| host.to_str().ok());
-                previews.owns(host.unwrap_or_default())
-            };
+            let is_preview = move |context: &guard::GuardContext<'_>| previews.owns_request(context.head());
             App::new()
                 .app_data(gateway.clone())
                 .app_data(intake.clone())
