@@ -191,14 +191,10 @@ async fn a_broken_file_is_told_with_its_place() {
 async fn a_fork_is_skipped_and_told_nothing() {
     let world = World::start().await;
     let mr = world.gitlab.open_mr_from_fork("patch-1", "From outside").await;
-    let skipped = until_skipped(&world, mr).await;
+    let skipped = world.becomes(mr, "skipped").await;
     assert!(skipped["reason"].as_str().unwrap().contains("fork"), "{skipped}");
     assert_eq!(world.gitlab.comment(mr).await, None, "skipped makes no comment");
     world.ends_well().await;
-}
-
-async fn until_skipped(world: &World, mr: u64) -> serde_json::Value {
-    world.becomes(mr, "skipped").await
 }
 
 #[tokio::test]

@@ -116,6 +116,33 @@ impl Gitlab {
         self.act(&format!("jobs/{job}"), change).await;
     }
 
+    /// Somebody presses "retry" on a finished job; the id of the new attempt, which runs.
+    pub async fn retry(&self, job: u64) -> u64 {
+        let again = self.ask(Method::POST, &api(&format!("jobs/{job}/retry")), None).await;
+        let id = again["id"].as_u64().expect("an id");
+        self.act(&format!("jobs/{id}"), json!({ "status": "running" })).await;
+        id
+    }
+
+    /// A stranger forks the project and opens a merge request from there.
+    pub async fn open_mr_from_fork(&self, branch: &str, title: &str) -> u64 {
+        let fork = json!({ "project": Self::PROJECT.to_string(), "namespace": "stranger" });
+        let fork = self.ask(Method::POST, "sandbox/forks", Some(fork)).await;
+        let id = fork["id"].as_u64().expect("an id");
+        let push = json!({ "refs": [{ "ref": branch, "files": { "README.md": title } }] });
+        self.ask(Method::POST, &format!("sandbox/projects/{id}/push"), Some(push)).await;
+        let mr = json!({
+            "source_branch": branch, "target_branch": "main", "title": title, "target_project_id": Self::PROJECT,
+        });
+        let opened = self.ask(Method::POST, &format!("api/v4/projects/{id}/merge_requests"), Some(mr)).await;
+        opened["iid"].as_u64().expect("an iid")
+    }
+
+    /// Somebody who acts from a hook of the wire, in which nothing can be awaited.
+    pub fn person(&self) -> Person {
+        Person { api: format!("{}/{}", self.sandbox.url(), api("")) }
+    }
+
     pub async fn close(&self, mr: u64) {
         self.edit(mr, json!({ "state_event": "close" })).await;
     }
@@ -227,4 +254,35 @@ fn is_bot(username: &str) -> bool {
 
 fn encoded(path_part: &str) -> String {
     url::form_urlencoded::byte_serialize(path_part.as_bytes()).collect()
+}
+
+/// See [`Gitlab::person`].
+#[derive(Debug, Clone)]
+pub struct Person {
+    api: String,
+}
+
+impl Person {
+    /// Merges, and returns when it is done.
+    pub fn merge_now(&self, mr: u64) {
+        self.put_now(&format!("merge_requests/{mr}/merge"), None);
+    }
+
+    /// Closes, and returns when it is done.
+    pub fn close_now(&self, mr: u64) {
+        self.put_now(&format!("merge_requests/{mr}"), Some(json!({ "state_event": "close" })));
+    }
+
+    fn put_now(&self, path: &str, body: Option<Value>) {
+        let url = format!("{}{path}", self.api);
+        let asked = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let request = reqwest::Client::new().put(url).header("PRIVATE-TOKEN", PERSON);
+                let request = if let Some(body) = &body { request.json(body) } else { request };
+                request.send().await.and_then(reqwest::Response::error_for_status).expect("GitLab does it");
+            });
+        });
+        asked.join().unwrap();
+    }
 }
