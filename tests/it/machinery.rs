@@ -133,6 +133,9 @@ async fn a_wire_calls_its_hooks_around_the_call() {
     for _ in 0..2 {
         client().get(wire.url().clone()).send().await.unwrap();
     }
+    wire.any().instead(|| HEARD.store(false, Ordering::SeqCst));
+    assert!(client().get(wire.url().clone()).send().await.is_err());
+    assert!(!HEARD.load(Ordering::SeqCst), "the server heard of the third call");
     assert!(!before.load(Ordering::SeqCst), "the server had heard of the first call before its hook");
     assert!(after.load(Ordering::SeqCst), "the server had not heard of the second call at its hook");
 }
