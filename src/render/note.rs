@@ -8,8 +8,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use crate::clock::rfc3339;
-use crate::preview::{MrKey, Preview, State};
+use crate::preview::{MrKey, Preview, State, rfc3339};
 
 const TEMPLATE: &str = include_str!("../../templates/note.md");
 

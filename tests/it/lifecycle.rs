@@ -157,9 +157,7 @@ async fn merged_while_it_is_being_deployed_nothing_stays() {
 #[tokio::test]
 async fn a_project_without_a_file_hears_nothing_from_us() {
     let world = World::start().await;
-    world.gitlab.push("main", &[("README.md", "no previews here")]).await;
-    let commit = serde_json::json!({ "refs": [{ "ref": "main", "files": { ".greenroom.yml": null } }] });
-    world.gitlab.act("push", commit).await;
+    world.gitlab.remove_file("main", ".greenroom.yml").await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     world.build(mr, "unwanted").await;
     world.rests().await;

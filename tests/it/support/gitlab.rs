@@ -90,6 +90,13 @@ impl Gitlab {
         pushed[0]["after"].as_str().expect("a SHA").to_owned()
     }
 
+    /// Pushes one commit that removes a file.
+    pub async fn remove_file(&self, branch: &str, path: &str) {
+        let actions = json!([{ "action": "delete", "file_path": path }]);
+        let commit = json!({ "branch": branch, "commit_message": "Remove a file", "actions": actions });
+        self.ask(Method::POST, &api("repository/commits"), Some(commit)).await;
+    }
+
     /// Deletes the branch.
     pub async fn delete_branch(&self, branch: &str) {
         self.act("push", json!({ "refs": [{ "ref": branch, "delete": true }] })).await;
