@@ -22,6 +22,7 @@
 
 pub mod clock;
 pub mod engine;
+pub mod gateway;
 pub mod gitlab;
 pub mod preview;
 pub mod reconcile;
