@@ -20,6 +20,7 @@
 //! | [`sandbox`] | a GitLab in memory, for the demo and the tests |
 //! | [`cli`] | one file per verb; wires the rooms together and prints |
 
+pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod gateway;
@@ -28,7 +29,9 @@ pub mod preview;
 pub mod reconcile;
 pub mod render;
 pub mod report;
+pub mod sandbox;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
+pub mod web;
 pub mod webhook;

@@ -74,6 +74,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
     let mut record = record.take().unwrap_or_else(|| {
         Preview::new(key, &merge_request.project_path, |name| parts.links.of(name), parts.clock.now())
     });
+    record.engine = parts.engine.name().to_owned();
     note_facts(&mut record, &merge_request, &decision);
 
     // Before anything is made outside, the record stands: whatever a crash leaves behind has an owner.

@@ -112,11 +112,12 @@ fn readable(milliseconds: i64) -> String {
     rfc3339(milliseconds).replace('T', " ").replace('Z', " UTC")
 }
 
+/// `27 ms`, `4.2 s`, `95 s`.
 fn seconds(milliseconds: i64) -> String {
-    if milliseconds < 10_000 {
-        format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
-    } else {
-        format!("{} s", milliseconds / 1000)
+    match milliseconds {
+        0..1_000 => format!("{milliseconds} ms"),
+        1_000..10_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+        _ => format!("{} s", milliseconds / 1000),
     }
 }
 

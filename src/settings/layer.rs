@@ -56,6 +56,12 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_ascii_uppercase())
 }
 
+/// One variable; an empty one counts as not set.
+#[expect(clippy::disallowed_methods, reason = "this room reads the environment")]
+pub(super) fn environment_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.trim().is_empty())
+}
+
 /// All layers, the winning one last.
 pub(super) struct Layers(Vec<Layer>);
 

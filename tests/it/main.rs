@@ -14,5 +14,7 @@
 )]
 
 mod architecture;
+mod lifecycle;
 mod machinery;
+mod stand_in;
 mod support;

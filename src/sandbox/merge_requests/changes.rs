@@ -1,0 +1,50 @@
+//! From a merge request before and after to the webhook's `action` and `changes`.
+
+use super::{MergeRequest, Stage};
+use crate::sandbox::time;
+use serde_json::{Map, Value, json};
+
+/// `open`, `close`, `reopen`, `merge`, else `update`.
+pub(super) fn action(before: Option<&MergeRequest>, after: &MergeRequest) -> &'static str {
+    match (before.map(|before| before.state), after.state) {
+        (None, _) => "open",
+        (Some(Stage::Opened | Stage::Locked), Stage::Closed) => "close",
+        (Some(Stage::Closed), Stage::Opened) => "reopen",
+        (Some(Stage::Opened | Stage::Locked), Stage::Merged) => "merge",
+        _ => "update",
+    }
+}
+
+/// The `changes` object; `labels` gives full label objects for names.
+pub(super) fn between(
+    before: Option<&MergeRequest>,
+    after: &MergeRequest,
+    labels: impl Fn(&[String]) -> Value,
+) -> Value {
+    let mut changes = Map::new();
+    let mut note = |name: &str, previous: Value, current: Value| {
+        if previous != current {
+            changes.insert(name.to_owned(), json!({ "previous": previous, "current": current }));
+        }
+    };
+    let Some(before) = before else {
+        // An `open` hook is sent after preparation and says so.
+        note("merge_status", json!("preparing"), json!("checking"));
+        note("prepared_at", Value::Null, json!(time::utc(after.updated_at)));
+        note("updated_at", json!(time::utc(after.created_at)), json!(time::utc(after.updated_at)));
+        return Value::Object(changes);
+    };
+    note("title", json!(before.title), json!(after.title));
+    note("description", json!(before.description), json!(after.description));
+    note("draft", json!(before.draft()), json!(after.draft()));
+    note("target_branch", json!(before.target_branch), json!(after.target_branch));
+    note("labels", labels(&before.labels), labels(&after.labels));
+    note("merge_when_pipeline_succeeds", json!(before.auto_merge), json!(after.auto_merge));
+    note("merge_commit_sha", json!(before.merge_commit), json!(after.merge_commit));
+    // Merging goes through `locked` (4), so that is what the hook calls the state before.
+    let locked = before.state != after.state && after.state == Stage::Merged;
+    let previous = if locked { Stage::Locked } else { before.state };
+    note("state_id", json!(previous.number()), json!(after.state.number()));
+    note("updated_at", json!(time::utc(before.updated_at)), json!(time::utc(after.updated_at)));
+    Value::Object(changes)
+}
