@@ -17,7 +17,7 @@
 //!
 //! Races, with the decision for each:
 //! * *A newer order comes while an older one is unpacked.* The older one stops at its next 64 KiB. Should it be past
-//!   that, it finds itself overtaken when it comes to switch: both look at the preview's [`Book`], under one lock.
+//!   that, it finds itself overtaken when it comes to switch: both look at the same book, under one lock.
 //! * *`stop` comes while an order is unpacked.* It overtakes the order, waits until it has let go, and only then
 //!   removes. An order given after the stop waits for its turn.
 //! * *A release is superfluous just when another order is about to use it.* See `release.rs`.

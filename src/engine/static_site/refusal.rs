@@ -121,21 +121,31 @@ impl fmt::Display for Refusal {
                 f.write_str("the archive is damaged or no zip file; run the job again to make a new artifact")
             }
             Self::RootOutside(root) => {
-                write!(f, "the folder to serve, {root}, is not a path within the archive; change `root`")
+                write!(
+                    f,
+                    "the folder to serve, {root}, is not a path within the archive; change `path` in `.greenroom.yml`"
+                )
             }
             Self::RootIsFile(root) => {
-                write!(f, "the folder to serve, {root}, is a file in the archive; set `root` to a folder")
+                write!(
+                    f,
+                    "the folder to serve, {root}, is a file in the archive; set `path` in `.greenroom.yml` to a folder"
+                )
             }
             Self::RootMissing(root, top) => {
-                write!(f, "the archive has no folder {root}{}; change `root` or the job's artifact", Top(top))
+                write!(
+                    f,
+                    "the archive has no folder {root}{}; change `path` in `.greenroom.yml` or the job's artifact",
+                    Top(top)
+                )
             }
             Self::NoIndex(Some(root), _) => write!(
                 f,
-                "the folder to serve, {root}, has no `index.html`; change `root` or what the job puts there"
+                "the folder to serve, {root}, has no `index.html`; change `path` in `.greenroom.yml` or what the job puts there"
             ),
             Self::NoIndex(None, top) => write!(
                 f,
-                "the archive has no `index.html` at its top{}; set `root` to the folder that has it",
+                "the archive has no `index.html` at its top{}; set `path` in `.greenroom.yml` to the folder that has it",
                 Top(top)
             ),
         }

@@ -147,13 +147,13 @@ async fn a_damaged_archive_is_refused() {
 async fn the_folder_to_serve_must_be_there_and_have_an_index() {
     let mut bench = Bench::new();
     let archive = zip(&[("a/", ""), ("b/index.html", ""), ("c", ""), ("d/x", ""), ("e", ""), ("f", "")]);
-    assert_snapshot!(bench.refused_below("dist", &archive).await, @"the archive has no folder `dist`; at its top it has `a`, `b`, `c`, `d`, `e`; change `root` or the job's artifact");
-    assert_snapshot!(bench.refused_below("c", &archive).await, @"the folder to serve, `c`, is a file in the archive; set `root` to a folder");
-    assert_snapshot!(bench.refused_below("c/deeper", &archive).await, @"the folder to serve, `c`, is a file in the archive; set `root` to a folder");
-    assert_snapshot!(bench.refused_below("../b", &archive).await, @"the folder to serve, `../b`, is not a path within the archive; change `root`");
-    assert_snapshot!(bench.refused_below("d", &archive).await, @"the folder to serve, `d`, has no `index.html`; change `root` or what the job puts there");
-    assert_snapshot!(bench.refused_below(".", &archive).await, @"the archive has no `index.html` at its top; at its top it has `a`, `b`, `c`, `d`, `e`; set `root` to the folder that has it");
-    assert_snapshot!(bench.refused(&zip(&[])).await, @"the archive has no `index.html` at its top: it is empty; set `root` to the folder that has it");
+    assert_snapshot!(bench.refused_below("dist", &archive).await, @"the archive has no folder `dist`; at its top it has `a`, `b`, `c`, `d`, `e`; change `path` in `.greenroom.yml` or the job's artifact");
+    assert_snapshot!(bench.refused_below("c", &archive).await, @"the folder to serve, `c`, is a file in the archive; set `path` in `.greenroom.yml` to a folder");
+    assert_snapshot!(bench.refused_below("c/deeper", &archive).await, @"the folder to serve, `c`, is a file in the archive; set `path` in `.greenroom.yml` to a folder");
+    assert_snapshot!(bench.refused_below("../b", &archive).await, @"the folder to serve, `../b`, is not a path within the archive; change `path` in `.greenroom.yml`");
+    assert_snapshot!(bench.refused_below("d", &archive).await, @"the folder to serve, `d`, has no `index.html`; change `path` in `.greenroom.yml` or what the job puts there");
+    assert_snapshot!(bench.refused_below(".", &archive).await, @"the archive has no `index.html` at its top; at its top it has `a`, `b`, `c`, `d`, `e`; set `path` in `.greenroom.yml` to the folder that has it");
+    assert_snapshot!(bench.refused(&zip(&[])).await, @"the archive has no `index.html` at its top: it is empty; set `path` in `.greenroom.yml` to the folder that has it");
 }
 
 #[tokio::test]

@@ -37,6 +37,20 @@ async fn a_repeated_order_changes_nothing_and_is_still_told() {
 }
 
 #[tokio::test]
+async fn an_order_that_is_repeated_while_it_is_worked_on_is_the_same_order() {
+    let mut bench = Bench::new();
+    let inner = Arc::clone(&bench.engine.inner);
+    let busy = inner.slots.acquire_many(2).await.unwrap();
+    let (work, _archive) = inner.at_work(bench.order(&web(), 'a', &page("one"))).await;
+    bench.engine().apply(bench.order(&web(), 'a', &page("one"))).await.unwrap();
+    assert!(!work.overtaken.is_cancelled());
+    bench.engine().apply(bench.order(&web(), 'b', &page("one"))).await.unwrap();
+    assert!(work.overtaken.is_cancelled());
+    drop(busy);
+    assert_eq!(bench.settled(&web()).await.serving.unwrap().sha, commit('b'));
+}
+
+#[tokio::test]
 async fn a_new_commit_with_the_same_archive_unpacks_nothing() {
     let mut bench = Bench::new();
     let first = bench.order(&web(), 'a', &page("one"));

@@ -117,7 +117,7 @@ async fn settled(engine: &dyn Engine, events: &mut broadcast::Receiver<MrKey>, n
             events.recv().await.unwrap();
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the order does not end")
+    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("the order does not end")
 }
 
 fn web() -> PreviewName {
