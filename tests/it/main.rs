@@ -1,3 +1,19 @@
-//! The integration tests: one binary, so that the program is linked once.
+//! The one test binary (linking is what costs time): black-box tests by capability, over one support library.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read the switches of ci/test, start the binary and look at the clock; the rooms do not"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::missing_docs_in_private_items,
+    missing_docs,
+    unreachable_pub,
+    reason = "in a test a panic is the failure report, and nobody outside uses these names"
+)]
 
+mod architecture;
+mod machinery;
 mod sandbox;
+mod support;

@@ -1,0 +1,119 @@
+//! What runs previews.
+//!
+//! An engine is told what should run ([`Engine::apply`]), says what does run ([`Engine::status`]) and takes it away
+//! ([`Engine::stop`]). All calls are idempotent and may be repeated after a crash at any point.
+//!
+//! Properties every engine has:
+//! * `apply` submits and returns; readiness is observed. The old revision serves until the new one does.
+//! * An order that a newer one for the same preview has overtaken never becomes what is served.
+//! * `stop` returns what it could observe to be left; nothing left means gone.
+//! * Only what carries our instance id is ever touched.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use crate::preview::{MrKey, PreviewName, Sha};
+
+/// What to run.
+#[derive(Debug)]
+pub enum Input {
+    /// A zip archive from a CI job. The file belongs to the engine from here on and is removed by it.
+    Artifact {
+        /// The archive, on the same file system as the engine's own folder.
+        archive: tempfile::TempPath,
+        /// Folder within the archive that is served; empty for all of it.
+        root: PathBuf,
+        /// Whether unknown paths get the index page (a single-page application).
+        spa: bool,
+    },
+}
+
+/// One order: run `input` as revision (`sha`, `digest`) of a preview.
+#[derive(Debug)]
+pub struct Order {
+    /// Whose preview it is; named in the engine's events.
+    pub key: MrKey,
+    /// The preview's name.
+    pub name: PreviewName,
+    /// Head commit of the merge request.
+    pub sha: Sha,
+    /// SHA-256 of the input, in hexadecimal.
+    pub digest: String,
+    /// What to run.
+    pub input: Input,
+}
+
+/// A revision that answers requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Head commit it was ordered for.
+    pub sha: Sha,
+    /// Digest it was ordered with.
+    pub digest: String,
+    /// Since when it answers, Unix milliseconds.
+    pub since: i64,
+}
+
+/// How an order that does not serve (yet) stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// On its way.
+    Working,
+    /// Given up; the diagnosis, one Markdown-safe sentence.
+    Failed(String),
+}
+
+/// What an engine observes of one preview.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// What answers now.
+    pub serving: Option<Running>,
+    /// The newest order, while it is not what answers: its commit, digest and progress.
+    pub pending: Option<(Sha, String, Progress)>,
+}
+
+impl Status {
+    /// Whether nothing of the preview exists.
+    pub const fn is_gone(&self) -> bool {
+        self.serving.is_none() && self.pending.is_none()
+    }
+}
+
+/// Why an engine could not do what it was asked. Worth another try, all of them: what a project did wrong is a
+/// [`Progress::Failed`], not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file operation of an engine failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, with the path.
+        what: String,
+        /// The operating system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Something that runs previews.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// The name used in `.greenroom.yml`, such as `static`.
+    fn name(&self) -> &'static str;
+
+    /// Submits an order and returns. A repeated order is the same order; a newer one overtakes an older.
+    async fn apply(&self, order: Order) -> Result<(), Error>;
+
+    /// What is there now.
+    async fn status(&self, name: &PreviewName) -> Result<Status, Error>;
+
+    /// Removes everything of a preview. Returns what is observed to be left, in words; empty means gone.
+    async fn stop(&self, name: &PreviewName) -> Result<Vec<String>, Error>;
+
+    /// Every preview of our instance that has anything here.
+    async fn inventory(&self) -> Result<Vec<PreviewName>, Error>;
+
+    /// Whom to look at again, as it happens. A slow listener may miss some: the resync is its net.
+    fn events(&self) -> broadcast::Receiver<MrKey>;
+}

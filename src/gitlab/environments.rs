@@ -1,0 +1,206 @@
+//! GitLab environments and the deployments in them.
+
+use gitlab::api::projects::deployments as endpoints;
+use gitlab::api::projects::environments;
+use http::Method;
+use serde::Deserialize;
+
+use super::{Call, Error, Forge, built, found};
+use crate::preview::{ProjectId, Sha};
+
+/// An environment's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnvironmentState {
+    /// In use.
+    Available,
+    /// A stop job runs.
+    Stopping,
+    /// Stopped.
+    Stopped,
+}
+
+/// A GitLab environment.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Environment {
+    /// Unique per GitLab instance.
+    pub id: u64,
+    /// Such as `review/mr-7`.
+    pub name: String,
+    /// In use or stopped.
+    pub state: EnvironmentState,
+    /// The link GitLab shows.
+    pub external_url: Option<String>,
+    /// Free text; ours names the instance that made it.
+    pub description: Option<String>,
+}
+
+/// How a deployment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeploymentOutcome {
+    /// It is served.
+    Success,
+    /// It never will be.
+    Failed,
+    /// A newer one took its place, or the merge request ended.
+    Canceled,
+}
+
+impl From<DeploymentOutcome> for endpoints::DeploymentStatus {
+    fn from(outcome: DeploymentOutcome) -> Self {
+        match outcome {
+            DeploymentOutcome::Success => Self::Success,
+            DeploymentOutcome::Failed => Self::Failed,
+            DeploymentOutcome::Canceled => Self::Canceled,
+        }
+    }
+}
+
+impl Forge {
+    /// The environment with this id; `None` when GitLab does not show it.
+    pub async fn environment(&self, project: ProjectId, id: u64) -> Result<Option<Environment>, Error> {
+        let endpoint = environments::Environment::builder().project(project).environment(id).build();
+        found(self.get(built(endpoint)?).await)
+    }
+
+    /// The environment with this name, if there is one.
+    pub async fn environment_by_name(
+        &self,
+        project: ProjectId,
+        name: &str,
+    ) -> Result<Option<Environment>, Error> {
+        let endpoint = environments::Environments::builder().project(project).name(name).build();
+        let all: Vec<Environment> = self.all(built(endpoint)?).await?;
+        Ok(all.into_iter().find(|environment| environment.name == name))
+    }
+
+    /// Creates an environment; `None` when the name is taken.
+    pub async fn create_environment(
+        &self,
+        project: ProjectId,
+        name: &str,
+        url: &str,
+        description: &str,
+    ) -> Result<Option<Environment>, Error> {
+        let call = Call {
+            method: Method::POST,
+            path: format!("projects/{project}/environments"),
+            form: vec![
+                ("name", name.to_owned()),
+                ("external_url", url.to_owned()),
+                ("description", description.to_owned()),
+                ("tier", String::from("development")),
+            ],
+        };
+        match self.get(call).await {
+            Ok(environment) => Ok(Some(environment)),
+            Err(error) if error.status() == Some(400) && error.message().contains("taken") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets an environment's link and description.
+    pub async fn update_environment(
+        &self,
+        project: ProjectId,
+        id: u64,
+        url: &str,
+        description: &str,
+    ) -> Result<(), Error> {
+        self.send(Call {
+            method: Method::PUT,
+            path: format!("projects/{project}/environments/{id}"),
+            form: vec![("external_url", url.to_owned()), ("description", description.to_owned())],
+        })
+        .await
+    }
+
+    /// Stops an environment without running any job; the state it then has, `None` when GitLab does not show it.
+    ///
+    /// GitLab answers 200 also when nothing was stopped: read the state.
+    pub async fn stop_environment(
+        &self,
+        project: ProjectId,
+        id: u64,
+    ) -> Result<Option<EnvironmentState>, Error> {
+        let call = Call {
+            method: Method::POST,
+            path: format!("projects/{project}/environments/{id}/stop"),
+            form: vec![("force", String::from("true"))],
+        };
+        let stopped: Option<Environment> = found(self.get(call).await)?;
+        Ok(stopped.map(|environment| environment.state))
+    }
+
+    /// Deletes a stopped environment and its deployments. One that is gone already is fine.
+    pub async fn delete_environment(&self, project: ProjectId, id: u64) -> Result<(), Error> {
+        let path = format!("projects/{project}/environments/{id}");
+        found(self.send(Call { method: Method::DELETE, path, form: Vec::new() }).await).map(drop)
+    }
+
+    /// Records a running deployment; its id.
+    pub async fn create_deployment(
+        &self,
+        project: ProjectId,
+        environment: &str,
+        sha: &Sha,
+        reference: &str,
+    ) -> Result<u64, Error> {
+        #[derive(Deserialize)]
+        struct Shape {
+            id: u64,
+        }
+        let endpoint = endpoints::CreateDeployment::builder()
+            .project(project)
+            .environment(environment)
+            .sha(sha.as_str())
+            .ref_(reference)
+            .tag(false)
+            .status(endpoints::DeploymentStatus::Running)
+            .build();
+        let shape: Shape = self.get(built(endpoint)?).await?;
+        Ok(shape.id)
+    }
+
+    /// Brings a deployment to its final status. One that has it already, or is gone, is fine.
+    pub async fn finish_deployment(
+        &self,
+        project: ProjectId,
+        id: u64,
+        outcome: DeploymentOutcome,
+    ) -> Result<(), Error> {
+        let endpoint = endpoints::EditDeployment::builder()
+            .project(project)
+            .deployment_id(id)
+            .status(outcome.into())
+            .build();
+        match self.send(built(endpoint)?).await {
+            // GitLab refuses a transition into the state that is held (CONTRACT of the deployments API: 400).
+            Err(error) if matches!(error.status(), Some(400 | 404)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Running deployments of an environment that no CI job owns: ids and commits, the 20 oldest.
+    pub async fn running_deployments(
+        &self,
+        project: ProjectId,
+        environment: &str,
+    ) -> Result<Vec<(u64, Sha)>, Error> {
+        #[derive(Deserialize)]
+        struct Shape {
+            id: u64,
+            sha: Sha,
+            deployable: Option<serde_json::Value>,
+        }
+        let endpoint = endpoints::Deployments::builder()
+            .project(project)
+            .environment(environment)
+            .status(endpoints::DeploymentStatusFilter::Running)
+            .build();
+        // The crate does not page deployments. One page (20) is enough: whoever asks finishes these and asks again.
+        let shapes: Vec<Shape> = self.get(built(endpoint)?).await?;
+        // A deployment with a job belongs to CI and cannot be changed by API.
+        Ok(shapes.into_iter().filter(|shape| shape.deployable.is_none()).map(|s| (s.id, s.sha)).collect())
+    }
+}

@@ -1,0 +1,114 @@
+//! Errors, sorted by what to do next.
+
+use std::time::Duration;
+
+use gitlab::api::ApiError;
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Try again; GitLab may have said when.
+    Retry(Option<Duration>),
+    /// An operator has to mend something (token, role, URL). Trying often does not help.
+    Operator,
+}
+
+/// Why GitLab did not give what was asked. Never contains the token.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No answer: connection refused, time-out, TLS.
+    #[error("GitLab did not answer `{what}`: {source}")]
+    Unreachable {
+        /// Method and path.
+        what: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// GitLab asks us to slow down.
+    #[error("GitLab asks to wait {} s before the next `{what}`", after.as_secs())]
+    RateLimited {
+        /// Method and path.
+        what: String,
+        /// How long.
+        after: Duration,
+    },
+    /// An answer other than success.
+    #[error("GitLab answered `{what}` with {status}: {message}")]
+    Status {
+        /// Method and path.
+        what: String,
+        /// HTTP status code.
+        status: u16,
+        /// What GitLab said, cut to one short line.
+        message: String,
+    },
+    /// An answer that is not what GitLab's API sends: a proxy's page, a cut body.
+    #[error("GitLab's answer to `{what}` cannot be read: {why}")]
+    Unreadable {
+        /// Method and path.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// A body larger than we read.
+    #[error("GitLab's answer to `{what}` is larger than {limit} bytes")]
+    TooLarge {
+        /// Method and path.
+        what: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The request itself could not be made.
+    #[error("the request to GitLab could not be made: {0}")]
+    Request(String),
+    /// A file of ours could not be written while downloading.
+    #[error("the download could not be written: {0}")]
+    Disk(#[from] std::io::Error),
+}
+
+impl Error {
+    /// What to do next.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::RateLimited { after, .. } => Class::Retry(Some(*after)),
+            Self::Status { status: 401 | 403, .. } | Self::Request(_) => Class::Operator,
+            _ => Class::Retry(None),
+        }
+    }
+
+    /// The HTTP status GitLab answered with.
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether GitLab answered 404: it does not exist, *or* the token may not see it.
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { status: 404, .. })
+    }
+
+    /// GitLab's words, when it answered.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Status { message, .. } => message,
+            _ => "",
+        }
+    }
+
+    /// Our client makes errors of its own for all but 2xx; what is left of the crate's are unreadable bodies.
+    pub(super) fn from_api(error: ApiError<Self>, what: String) -> Self {
+        match error {
+            ApiError::Client { source } => source,
+            ApiError::Json { source } | ApiError::DataType { source, .. } => {
+                Self::Unreadable { what, why: source.to_string() }
+            }
+            ApiError::GitlabService { .. } => {
+                Self::Unreadable { what, why: String::from("the body is not JSON") }
+            }
+            other => Self::Request(other.to_string()),
+        }
+    }
+}

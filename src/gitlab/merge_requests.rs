@@ -1,0 +1,129 @@
+//! Merge requests, and the files and commits they point at.
+
+use gitlab::api::projects::merge_requests as endpoints;
+use gitlab::api::projects::repository;
+use gitlab::api::{self, AsyncQuery};
+use serde::Deserialize;
+
+use super::{Error, Forge, built};
+use crate::preview::{MergeRequest, MergeRequestState, MrKey, ProjectId, Sha};
+
+#[derive(Deserialize)]
+struct Shape {
+    iid: u64,
+    state: MergeRequestState,
+    sha: Option<Sha>,
+    source_branch: String,
+    target_branch: String,
+    source_project_id: Option<ProjectId>,
+    references: References,
+}
+
+#[derive(Deserialize)]
+struct References {
+    full: String,
+}
+
+/// A line of the list of open merge requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenMergeRequest {
+    /// Its number.
+    pub iid: u64,
+    /// Its head.
+    pub sha: Option<Sha>,
+}
+
+impl Forge {
+    /// The merge request as it is now.
+    pub async fn merge_request(&self, key: MrKey) -> Result<MergeRequest, Error> {
+        let endpoint =
+            endpoints::MergeRequest::builder().project(key.project_id).merge_request(key.iid).build();
+        let shape: Shape = self.get(built(endpoint)?).await?;
+        if shape.iid != key.iid {
+            let why = format!("it speaks of !{}", shape.iid);
+            return Err(Error::Unreadable { what: format!("GET merge request {key}"), why });
+        }
+        let path = shape.references.full.rsplit_once('!').map_or(&*shape.references.full, |(path, _)| path);
+        Ok(MergeRequest {
+            key,
+            project_path: path.to_owned(),
+            state: shape.state,
+            sha: shape.sha,
+            source_branch: shape.source_branch,
+            target_branch: shape.target_branch,
+            source_project_id: shape.source_project_id,
+        })
+    }
+
+    /// All open merge requests of a project, through all pages.
+    pub async fn open_merge_requests(&self, project: ProjectId) -> Result<Vec<OpenMergeRequest>, Error> {
+        let endpoint = endpoints::MergeRequests::builder()
+            .project(project)
+            .state(endpoints::MergeRequestState::Opened)
+            .build();
+        let shapes: Vec<Shape> = self.all(built(endpoint)?).await?;
+        Ok(shapes.into_iter().map(|shape| OpenMergeRequest { iid: shape.iid, sha: shape.sha }).collect())
+    }
+
+    /// The open merge requests of a project whose source branch has this name. Forks may have equal names: each is
+    /// looked at for itself.
+    pub async fn merge_requests_of_branch(
+        &self,
+        project: ProjectId,
+        branch: &str,
+    ) -> Result<Vec<MrKey>, Error> {
+        let endpoint = endpoints::MergeRequests::builder()
+            .project(project)
+            .state(endpoints::MergeRequestState::Opened)
+            .source_branch(branch)
+            .build();
+        let shapes: Vec<Shape> = self.all(built(endpoint)?).await?;
+        Ok(shapes.into_iter().map(|shape| MrKey::new(project, shape.iid)).collect())
+    }
+
+    /// The text of a file at a ref; `None` only when GitLab says that the *file* is not there.
+    ///
+    /// A missing ref or an invisible project is an error, for "no file" ends a preview.
+    pub async fn file(
+        &self,
+        project: ProjectId,
+        path: &str,
+        reference: &str,
+    ) -> Result<Option<String>, Error> {
+        let endpoint =
+            repository::files::FileRaw::builder().project(project).file_path(path).ref_(reference).build();
+        let what = format!("GET projects/{project}/repository/files/{path}/raw");
+        let answer: Result<Vec<u8>, _> = api::raw(built(endpoint)?).query_async(&*self.client).await;
+        match answer.map_err(|error| Error::from_api(error, what.clone())) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Ok(Some(text)),
+                // Our file's reader says in words what is wrong with it.
+                Err(error) => Ok(Some(String::from_utf8_lossy(error.as_bytes()).into_owned())),
+            },
+            Err(error) if error.is_not_found() && error.message().contains("File Not Found") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The id of the project with this path.
+    pub async fn project_id(&self, path: &str) -> Result<ProjectId, Error> {
+        #[derive(Deserialize)]
+        struct Project {
+            id: ProjectId,
+        }
+        let project: Project =
+            self.get(built(api::projects::Project::builder().project(path).build())?).await?;
+        Ok(project.id)
+    }
+
+    /// The parents of a commit.
+    pub async fn commit_parents(&self, project: ProjectId, sha: &Sha) -> Result<Vec<Sha>, Error> {
+        #[derive(Deserialize)]
+        struct Commit {
+            parent_ids: Vec<Sha>,
+        }
+        let endpoint = repository::commits::Commit::builder().project(project).commit(sha.as_str()).build();
+        let commit: Commit = self.get(built(endpoint)?).await?;
+        Ok(commit.parent_ids)
+    }
+}

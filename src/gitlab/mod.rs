@@ -1,0 +1,147 @@
+//! The only room that calls GitLab: what we ask, in our words.
+//!
+//! Needs: a base URL and a token with scope `api` and role Developer. Endpoints and paging come from the `gitlab` crate;
+//! requests go through our own client (`client.rs`), which has the time-outs, limits and error classes that crate leaves
+//! to its users.
+//!
+//! Properties:
+//! * Nothing is asked at construction: a GitLab that is down delays looks, never the start.
+//! * The token goes to GitLab's API only. Artifacts that live elsewhere are fetched without it (`artifact.rs`).
+//! * Every error says what to do next ([`Error::class`]); a 404 is an error unless a method says otherwise, so that
+//!   "not shown" is never taken for "gone".
+
+mod artifact;
+mod client;
+mod environments;
+mod error;
+mod merge_requests;
+mod notes;
+mod pipelines;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gitlab::api::{self, AsyncQuery, Endpoint, Pagination};
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+use url::Url;
+
+pub use artifact::{Artifact, ArtifactLimits};
+pub use client::CallCount;
+pub use environments::{DeploymentOutcome, Environment, EnvironmentState};
+pub use error::{Class, Error};
+pub use merge_requests::OpenMergeRequest;
+pub use notes::Note;
+
+use client::Client;
+
+/// What the room needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Base URL, such as `https://gitlab.example.com`.
+    pub url: Url,
+    /// API token.
+    pub token: SecretString,
+    /// The longest one API call may take.
+    pub timeout: Duration,
+}
+
+/// GitLab, as greenroom asks it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Forge {
+    client: Arc<Client>,
+    me: Arc<OnceCell<u64>>,
+}
+
+impl Forge {
+    /// A client for this GitLab. Does not call it.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        Ok(Self { client: Arc::new(Client::new(settings)?), me: Arc::default() })
+    }
+
+    /// The user id that the token acts as. Asked once.
+    pub async fn me(&self) -> Result<u64, Error> {
+        #[derive(serde::Deserialize)]
+        struct User {
+            id: u64,
+        }
+        self.me
+            .get_or_try_init(|| async {
+                let user: User = self.get(built(api::users::CurrentUser::builder().build())?).await?;
+                Ok(user.id)
+            })
+            .await
+            .copied()
+    }
+
+    /// How often GitLab was called so far.
+    pub fn calls(&self) -> &CallCount {
+        &self.client.calls
+    }
+
+    async fn get<T: DeserializeOwned + 'static>(&self, endpoint: impl Endpoint + Sync) -> Result<T, Error> {
+        let what = format!("{} {}", endpoint.method(), endpoint.endpoint());
+        endpoint.query_async(&*self.client).await.map_err(|error| Error::from_api(error, what))
+    }
+
+    async fn all<T, E>(&self, endpoint: E) -> Result<Vec<T>, Error>
+    where
+        T: DeserializeOwned + Send + 'static,
+        E: Endpoint + api::Pageable + Sync,
+    {
+        let what = format!("{} {}", endpoint.method(), endpoint.endpoint());
+        api::paged(endpoint, Pagination::All)
+            .query_async(&*self.client)
+            .await
+            .map_err(|error| Error::from_api(error, what))
+    }
+
+    async fn send(&self, endpoint: impl Endpoint + Sync) -> Result<(), Error> {
+        let what = format!("{} {}", endpoint.method(), endpoint.endpoint());
+        api::ignore(endpoint).query_async(&*self.client).await.map_err(|error| Error::from_api(error, what))
+    }
+}
+
+/// A builder's result. Builders only fail when a required part was left out, which is a mistake of ours.
+fn built<T>(result: Result<T, impl std::fmt::Display>) -> Result<T, Error> {
+    result.map_err(|error| Error::Request(error.to_string()))
+}
+
+/// Nothing instead of "not found".
+fn found<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// An endpoint the `gitlab` crate does not have.
+#[derive(Debug)]
+struct Call {
+    method: http::Method,
+    path: String,
+    form: Vec<(&'static str, String)>,
+}
+
+impl Endpoint for Call {
+    fn method(&self) -> http::Method {
+        self.method.clone()
+    }
+
+    fn endpoint(&self) -> std::borrow::Cow<'static, str> {
+        self.path.clone().into()
+    }
+
+    fn body(&self) -> Result<Option<(&'static str, Vec<u8>)>, api::BodyError> {
+        if self.form.is_empty() {
+            return Ok(None);
+        }
+        let mut form = api::FormParams::default();
+        for (name, value) in &self.form {
+            form.push(*name, value);
+        }
+        form.into_body()
+    }
+}

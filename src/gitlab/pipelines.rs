@@ -1,0 +1,91 @@
+//! Pipelines, their jobs and trigger jobs.
+
+use gitlab::api::projects::merge_requests::pipelines::MergeRequestPipelines;
+use gitlab::api::projects::pipelines::{PipelineBridges, PipelineJobs};
+use serde::Deserialize;
+
+use super::{Error, Forge, built};
+use crate::preview::{Bridge, Job, JobStatus, MrKey, Pipeline, ProjectId, Sha};
+
+#[derive(Deserialize)]
+struct PipelineShape {
+    id: u64,
+    project_id: ProjectId,
+    sha: Sha,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    source: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct JobShape {
+    id: u64,
+    name: String,
+    status: String,
+    allow_failure: Option<bool>,
+    artifacts_file: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct BridgeShape {
+    #[serde(flatten)]
+    job: JobShape,
+    downstream_pipeline: Option<Downstream>,
+}
+
+#[derive(Deserialize)]
+struct Downstream {
+    id: u64,
+    project_id: ProjectId,
+}
+
+impl From<JobShape> for Job {
+    fn from(shape: JobShape) -> Self {
+        Self {
+            id: shape.id,
+            name: shape.name,
+            status: JobStatus::from_gitlab(&shape.status),
+            allow_failure: shape.allow_failure.unwrap_or(false),
+            has_artifact: shape.artifacts_file.is_some_and(|file| !file.is_null()),
+        }
+    }
+}
+
+impl Forge {
+    /// The merge request's own pipelines, newest first.
+    pub async fn pipelines(&self, key: MrKey) -> Result<Vec<Pipeline>, Error> {
+        let endpoint =
+            MergeRequestPipelines::builder().project(key.project_id).merge_request(key.iid).build();
+        let shapes: Vec<PipelineShape> = self.all(built(endpoint)?).await?;
+        Ok(shapes
+            .into_iter()
+            .map(|shape| Pipeline {
+                id: shape.id,
+                project_id: shape.project_id,
+                sha: shape.sha,
+                reference: shape.reference.unwrap_or_default(),
+                source: shape.source.unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    /// The newest attempt of each job of a pipeline.
+    pub async fn jobs(&self, project: ProjectId, pipeline: u64) -> Result<Vec<Job>, Error> {
+        let endpoint = PipelineJobs::builder().project(project).pipeline(pipeline).build();
+        let shapes: Vec<JobShape> = self.all(built(endpoint)?).await?;
+        Ok(shapes.into_iter().map(Job::from).collect())
+    }
+
+    /// The trigger jobs of a pipeline.
+    pub async fn bridges(&self, project: ProjectId, pipeline: u64) -> Result<Vec<Bridge>, Error> {
+        let endpoint = PipelineBridges::builder().project(project).pipeline(pipeline).build();
+        let shapes: Vec<BridgeShape> = self.all(built(endpoint)?).await?;
+        Ok(shapes
+            .into_iter()
+            .map(|shape| Bridge {
+                job: shape.job.into(),
+                downstream: shape.downstream_pipeline.map(|down| (down.project_id, down.id)),
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,22 @@
+//! The domain, pure: no I/O, no async, no clock.
+//!
+//! Needs: nothing of ours. Everything here is plain data and arithmetic on it, so that every rule about
+//! previews can be tested without a server.
+
+mod facts;
+mod ids;
+mod lifetime;
+mod names;
+mod reason;
+mod record;
+mod state;
+
+pub use facts::{Bridge, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict};
+pub use ids::{MrKey, ParseKeyError, ProjectId, WorkKey};
+pub use lifetime::{Lifetime, ParseLifetimeError};
+pub use names::{
+    PreviewName, environment_name, environment_slug, merge_request_of_environment, ref_slug, valid_dns_label,
+};
+pub use reason::{Quoted, Reason};
+pub use record::{Deployment, Hold, Preview, Release, Serving};
+pub use state::State;

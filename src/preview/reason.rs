@@ -1,0 +1,168 @@
+//! Why a preview is in its state, in words. The same sentence goes to the comment, the API, the log and the terminal.
+
+use std::fmt;
+
+use super::facts::{JobStatus, Sha};
+
+/// Text written by a stranger, made safe to stand inside a sentence: one line, no backtick, cut to 200 characters, shown
+/// as inline code. Inside inline code GitLab pings nobody, renders no HTML and runs no quick action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quoted(String);
+
+impl Quoted {
+    /// The longest text that is shown, in characters.
+    pub const LONGEST: usize = 200;
+
+    /// Quotes `text`.
+    pub fn new(text: &str) -> Self {
+        let mut clean: String = text
+            .split(|c: char| c.is_whitespace() || c.is_control() || is_invisible(c))
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+            .replace('`', "'");
+        if clean.chars().count() > Self::LONGEST {
+            clean = clean.chars().take(Self::LONGEST - 1).chain(['…']).collect();
+        }
+        Self(clean)
+    }
+}
+
+/// Characters that change how their neighbours are shown: bidirectional controls, zero-width ones, the byte order mark.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+impl fmt::Display for Quoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("(empty)") } else { write!(f, "`{}`", self.0) }
+    }
+}
+
+/// Why a preview is in its state. `Display` is one sentence without a full stop, safe as Markdown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The merge request has no commit yet.
+    NoCommit,
+    /// No pipeline ran for the head.
+    NoPipeline(Sha),
+    /// The pipeline (id) still runs, and the project file waits for all of it.
+    PipelineRunning(u64),
+    /// The pipeline (id) waits for a person to start a blocking job.
+    PipelineBlocked(u64, Quoted),
+    /// The pipeline (id) failed because of this job.
+    PipelineFailed(u64, Quoted),
+    /// The job is not finished.
+    JobUnfinished(Quoted, u64),
+    /// The job waits for a person.
+    JobManual(Quoted, u64),
+    /// The job ended without success.
+    JobFailed(Quoted, u64, JobStatus),
+    /// The job is not there yet, and the pipeline still runs.
+    JobNotYet(Quoted, u64),
+    /// The pipeline finished without the job.
+    JobMissing(Quoted, u64),
+    /// The job succeeded but GitLab has no artifact of it: never made, or expired.
+    ArtifactGone(Quoted),
+    /// The artifact cannot be served; the engine says why.
+    ArtifactRefused(String),
+    /// The change comes from a fork.
+    Fork,
+    /// `.greenroom.yml` cannot be read; where and what was expected.
+    FileBroken(String),
+    /// The engine brings this commit up.
+    Deploying(Sha),
+    /// This commit is served.
+    Ready(Sha),
+    /// The engine failed; its diagnosis.
+    EngineFailed(String),
+    /// The merge request was closed.
+    Closed,
+    /// The merge request was merged.
+    Merged,
+    /// The lifetime ended at this time (RFC 3339).
+    Expired(String),
+    /// A person stopped the environment in GitLab.
+    StoppedInGitlab,
+    /// The project's file was removed from the head.
+    FileRemoved,
+    /// Something of it is still there.
+    Leftover(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCommit => f.write_str("the merge request has no commit yet"),
+            Self::NoPipeline(sha) => write!(f, "no pipeline has run for commit `{}` yet", sha.short()),
+            Self::PipelineRunning(id) => write!(f, "pipeline {id} has not finished"),
+            Self::PipelineBlocked(id, job) => {
+                write!(f, "pipeline {id} waits for job {job}, which a person has to start")
+            }
+            Self::PipelineFailed(id, job) => write!(f, "pipeline {id} did not pass: job {job} failed"),
+            Self::JobUnfinished(job, pipeline) => {
+                write!(f, "job {job} of pipeline {pipeline} has not finished")
+            }
+            Self::JobManual(job, pipeline) => {
+                write!(f, "job {job} of pipeline {pipeline} waits for a person to start it")
+            }
+            Self::JobFailed(job, pipeline, JobStatus::Canceled) => {
+                write!(f, "job {job} of pipeline {pipeline} was cancelled")
+            }
+            Self::JobFailed(job, pipeline, JobStatus::Skipped) => {
+                write!(f, "job {job} of pipeline {pipeline} was skipped")
+            }
+            Self::JobFailed(job, pipeline, _) => write!(f, "job {job} of pipeline {pipeline} failed"),
+            Self::JobNotYet(job, pipeline) => write!(f, "pipeline {pipeline} runs and has no job {job} yet"),
+            Self::JobMissing(job, pipeline) => write!(f, "pipeline {pipeline} finished without a job {job}"),
+            Self::ArtifactGone(job) => {
+                write!(
+                    f,
+                    "job {job} succeeded, but GitLab has no artifact of it: it was never made or has expired"
+                )
+            }
+            Self::ArtifactRefused(why) => write!(f, "the artifact cannot be served: {why}"),
+            Self::Fork => f.write_str("the change comes from a fork, and forks get no preview"),
+            Self::FileBroken(why) => write!(f, "`.greenroom.yml` cannot be used: {why}"),
+            Self::Deploying(sha) => write!(f, "commit `{}` is being deployed", sha.short()),
+            Self::Ready(sha) => write!(f, "commit `{}` is being served", sha.short()),
+            Self::EngineFailed(why) => write!(f, "the deploy failed: {why}"),
+            Self::Closed => f.write_str("the merge request was closed"),
+            Self::Merged => f.write_str("the merge request was merged"),
+            Self::Expired(at) => write!(f, "its lifetime ended at {at}"),
+            Self::StoppedInGitlab => f.write_str("somebody stopped the environment in GitLab"),
+            Self::FileRemoved => f.write_str("the branch has no `.greenroom.yml` any more"),
+            Self::Leftover(what) => write!(f, "not everything is gone yet: {what}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_wrote_stays_inside_its_quotes() {
+        for (text, shown) in [
+            ("build", "`build`"),
+            ("`@all` <b>", "`'@all' <b>`"),
+            ("a\n/close\r\n# b", "`a /close # b`"),
+            ("", "(empty)"),
+            ("\u{202e}evil", "`evil`"),
+        ] {
+            assert_eq!(Quoted::new(text).to_string(), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn quoted_text_is_one_short_line_between_two_backticks(text in any::<String>()) {
+            let shown = Quoted::new(&text).to_string();
+            prop_assert!(!shown.contains(['\n', '\r']));
+            prop_assert!(shown == "(empty)" || shown.matches('`').count() == 2);
+            prop_assert!(shown.chars().count() <= Quoted::LONGEST + 2);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What we remember of a preview between two looks: the part that GitLab's merge request cannot tell.
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::Sha;
+use super::ids::MrKey;
+use super::names::PreviewName;
+use super::state::State;
+
+/// What answers at the preview's link right now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// Head commit of the merge request that is served.
+    pub sha: Sha,
+    /// Since when, Unix milliseconds.
+    pub since: i64,
+}
+
+/// What was handed to the engine last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Head commit of the merge request.
+    pub sha: Sha,
+    /// Job whose artifact it is.
+    pub job_id: u64,
+    /// SHA-256 of what was deployed, in hexadecimal; tells a real change from a job that merely ran again.
+    pub digest: String,
+    /// When it was submitted, Unix milliseconds.
+    pub submitted_at: i64,
+    /// When the engine was seen to serve it or to give up, Unix milliseconds.
+    pub settled_at: Option<i64>,
+    /// Why it cannot be served, when the engine gave up.
+    #[serde(default)]
+    pub failure: Option<String>,
+}
+
+/// A GitLab deployment that we own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// GitLab's id; `None` between the intent to create it and the answer, so that a crash in between is mended.
+    pub id: Option<u64>,
+    /// The pipeline's commit.
+    pub sha: Sha,
+    /// The pipeline's ref.
+    pub reference: String,
+    /// Whether it was brought to a final status.
+    pub finished: bool,
+}
+
+/// A decision of a person that outlives a look: stopped by hand until a new head, a reopen or a refresh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The head it was taken at; `None` when there was none.
+    pub sha: Option<Sha>,
+    /// When, Unix milliseconds.
+    pub since: i64,
+}
+
+/// One preview, as it is stored.
+///
+/// All times are Unix milliseconds. `state`, `reason` and `sha` speak of the merge request's head; `serving` of what
+/// answers now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    /// Whose preview it is.
+    pub key: MrKey,
+    /// Fixed at the first look.
+    pub name: PreviewName,
+    /// Path of the project as last seen.
+    pub project_path: String,
+    /// Source branch as last seen; finds the merge request when an event names only a branch.
+    #[serde(default)]
+    pub source_branch: String,
+    /// Where the head stands.
+    pub state: State,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The stable link.
+    pub url: String,
+    /// The head as last seen.
+    pub sha: Option<Sha>,
+    /// Name of the engine, such as `static`.
+    pub engine: String,
+    /// What answers now.
+    pub serving: Option<Serving>,
+    /// First look.
+    pub created_at: i64,
+    /// Last change of anything here.
+    pub updated_at: i64,
+    /// When its lifetime ends.
+    pub expires_at: Option<i64>,
+    /// When the last deploy of a new head was submitted; the lifetime counts from here.
+    #[serde(default)]
+    pub deployed_at: Option<i64>,
+    /// When it was seen to be gone.
+    #[serde(default)]
+    pub stopped_at: Option<i64>,
+    /// What the engine was given last.
+    #[serde(default)]
+    pub release: Option<Release>,
+    /// Our comment.
+    #[serde(default)]
+    pub note_id: Option<u64>,
+    /// SHA-256 of the comment's text as last written, in hexadecimal.
+    #[serde(default)]
+    pub note_digest: Option<String>,
+    /// Our GitLab environment.
+    #[serde(default)]
+    pub environment_id: Option<u64>,
+    /// Our newest GitLab deployment.
+    #[serde(default)]
+    pub deployment: Option<Deployment>,
+    /// The rules that led to `state`, in the order they were asked.
+    #[serde(default)]
+    pub decision: Vec<String>,
+    /// Stopped by a person.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+}
+
+impl Preview {
+    /// A preview at its first look, before anything was decided.
+    pub fn new(
+        key: MrKey,
+        project_path: &str,
+        domain_url: impl FnOnce(&PreviewName) -> String,
+        now: i64,
+    ) -> Self {
+        let name = PreviewName::new(project_path, key);
+        Self {
+            key,
+            url: domain_url(&name),
+            name,
+            project_path: project_path.to_owned(),
+            source_branch: String::new(),
+            state: State::Waiting,
+            reason: String::new(),
+            sha: None,
+            engine: String::new(),
+            serving: None,
+            created_at: now,
+            updated_at: now,
+            expires_at: None,
+            deployed_at: None,
+            stopped_at: None,
+            release: None,
+            note_id: None,
+            note_digest: None,
+            environment_id: None,
+            deployment: None,
+            decision: Vec::new(),
+            hold: None,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Doing a step. Thin: what to do was decided before.
+
+use super::controller::Parts;
+use super::desired::Target;
+use super::look::{Error, keep};
+use super::plan::Step;
+use crate::engine::{Input, Order, Progress, Status};
+use crate::preview::{Deployment, Preview, Quoted, Release};
+
+/// How a step ended.
+#[derive(Debug)]
+pub(super) enum Done {
+    Yes,
+    /// Something is left, in words.
+    Left(Vec<String>),
+    /// The merge request moved on meanwhile; nothing was deployed.
+    HeadMoved,
+}
+
+impl Step {
+    /// The step's name in logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::FinishDeployment(_) => "finish deployment",
+            Self::Deploy(_) => "deploy",
+            Self::StopEngine => "stop engine",
+            Self::RemoveEnvironment => "remove environment",
+        }
+    }
+}
+
+pub(super) async fn step(
+    parts: &Parts,
+    record: &mut Preview,
+    saved: &mut Option<Preview>,
+    step: &Step,
+) -> Result<Done, Error> {
+    match step {
+        Step::FinishDeployment(outcome) => {
+            parts.reporter.finish_deployment(record, *outcome).await?;
+            keep(parts, record, saved).await?;
+            Ok(Done::Yes)
+        }
+        Step::Deploy(target) => deploy(parts, record, saved, target).await,
+        Step::StopEngine => {
+            let left = parts.engine.stop(&record.name).await?;
+            record.serving = None;
+            Ok(if left.is_empty() { Done::Yes } else { Done::Left(left) })
+        }
+        Step::RemoveEnvironment => {
+            let left = parts.reporter.remove_environment(record).await?;
+            Ok(if left.is_empty() { Done::Yes } else { Done::Left(left) })
+        }
+    }
+}
+
+/// Fetches the artifact, reads the head again, announces the deployment, hands over.
+async fn deploy(
+    parts: &Parts,
+    record: &mut Preview,
+    saved: &mut Option<Preview>,
+    target: &Target,
+) -> Result<Done, Error> {
+    let now = parts.clock.now();
+    let project = record.key.project_id;
+    let fetched = parts.forge.artifact(project, target.job_id, &parts.incoming, parts.limits).await;
+    let refused = match fetched {
+        Ok(Some(artifact)) => Ok(artifact),
+        Ok(None) => Err(format!(
+            "GitLab has no artifact of job {}: it was never made or has expired",
+            Quoted::new(&target.job_name)
+        )),
+        Err(crate::gitlab::Error::TooLarge { limit, .. }) => {
+            Err(format!("the archive is larger than {} MiB", limit >> 20))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let artifact = match refused {
+        Ok(artifact) => artifact,
+        Err(why) => {
+            record.release = Some(Release {
+                sha: target.sha.clone(),
+                job_id: target.job_id,
+                digest: String::new(),
+                submitted_at: now,
+                settled_at: Some(now),
+                failure: Some(why),
+            });
+            return Ok(Done::Yes);
+        }
+    };
+
+    let again = parts.forge.merge_request(record.key).await?;
+    if again.state.is_over() || again.sha.as_ref() != Some(&target.sha) {
+        return Ok(Done::HeadMoved);
+    }
+
+    let status = parts.engine.status(&record.name).await?;
+    if let Some(release) =
+        record.release.as_mut().filter(|r| r.sha == target.sha && r.digest == artifact.digest)
+    {
+        let known = status
+            .serving
+            .iter()
+            .any(|running| running.digest == release.digest && running.sha == release.sha);
+        if known {
+            // The job ran again and made the same: nothing to deploy.
+            release.job_id = target.job_id;
+            return Ok(Done::Yes);
+        }
+    }
+
+    parts.reporter.ensure_environment(record).await?;
+    let open = record.deployment.as_ref().is_some_and(|d| !d.finished && d.sha == target.pipeline_sha);
+    if !open {
+        record.deployment = Some(Deployment {
+            id: None,
+            sha: target.pipeline_sha.clone(),
+            reference: target.pipeline_ref.clone(),
+            finished: false,
+        });
+    }
+    if record.release.as_ref().map(|release| &release.sha) != Some(&target.sha)
+        || record.deployed_at.is_none()
+    {
+        record.deployed_at = Some(now);
+    }
+    record.release = Some(Release {
+        sha: target.sha.clone(),
+        job_id: target.job_id,
+        digest: artifact.digest.clone(),
+        submitted_at: now,
+        settled_at: None,
+        failure: None,
+    });
+    keep(parts, record, saved).await?;
+    parts.reporter.open_deployment(record).await?;
+    keep(parts, record, saved).await?;
+    parts
+        .engine
+        .apply(Order {
+            key: record.key,
+            name: record.name.clone(),
+            sha: target.sha.clone(),
+            digest: artifact.digest,
+            input: Input::Artifact {
+                archive: artifact.archive,
+                root: target.file.site.path.as_path().to_owned(),
+                spa: target.file.site.spa,
+            },
+        })
+        .await?;
+    Ok(Done::Yes)
+}
+
+/// Writes down that the engine came to an end with the last order: when, and why not.
+pub(super) fn settle(parts: &Parts, record: &mut Preview, status: &Status) {
+    let Some(release) = record.release.as_mut().filter(|release| release.settled_at.is_none()) else {
+        return;
+    };
+    if let Some(running) = &status.serving
+        && running.sha == release.sha
+        && running.digest == release.digest
+    {
+        release.settled_at = Some(running.since);
+    }
+    if let Some((sha, digest, Progress::Failed(why))) = &status.pending
+        && *sha == release.sha
+        && *digest == release.digest
+    {
+        release.settled_at = Some(parts.clock.now());
+        release.failure = Some(why.clone());
+    }
+}

@@ -1,0 +1,235 @@
+//! The claim loop: who is looked at when, and what happens after a failure.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::look::{Error, Next, look};
+use super::resync;
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::gitlab::{ArtifactLimits, Class, Forge};
+use crate::preview::{PreviewName, WorkKey};
+use crate::report::Reporter;
+use crate::store::{Claim, Retention, Store};
+use crate::telemetry::Looks;
+
+/// How a preview's link is made: scheme and port of the public URL, the name below the preview domain.
+#[derive(Debug, Clone)]
+pub struct Links {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Such as `preview.example.com`.
+    pub domain: String,
+    /// The port, when it is not the scheme's own.
+    pub port: Option<u16>,
+}
+
+impl Links {
+    /// The link of the preview `name`, without a path.
+    pub fn of(&self, name: &PreviewName) -> String {
+        let port = self.port.map_or_else(String::new, |port| format!(":{port}"));
+        format!("{}://{name}.{}{port}", self.scheme, self.domain)
+    }
+}
+
+/// Everything a look needs.
+pub struct Parts {
+    /// Deliveries, queue, previews.
+    pub store: Store,
+    /// GitLab.
+    pub forge: Forge,
+    /// What runs previews.
+    pub engine: Arc<dyn Engine>,
+    /// Tells people.
+    pub reporter: Reporter,
+    /// How links are made.
+    pub links: Links,
+    /// The time.
+    pub clock: Clock,
+    /// Where artifacts are downloaded to; on the engine's file system.
+    pub incoming: PathBuf,
+    /// How much of an artifact is fetched.
+    pub limits: ArtifactLimits,
+    /// Which project paths are served.
+    pub served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Project paths that the settings name without a wildcard.
+    pub named_projects: Vec<String>,
+    /// Counts looks.
+    pub looks: Arc<Looks>,
+}
+
+/// How long a worker has a key before it must say that it still works.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Keys that are worked on at once.
+const WORKERS: usize = 8;
+
+/// How long workers sleep when nothing is due and nobody wakes them.
+const IDLE: i64 = 5_000;
+
+/// The loop over the queue.
+#[derive(Clone)]
+pub struct Controller {
+    parts: Arc<Parts>,
+    owner: String,
+}
+
+impl Controller {
+    /// A controller that leases keys under a fresh name.
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts), owner: uuid::Uuid::new_v4().to_string() }
+    }
+
+    /// Works until `stop` is cancelled; returns when every look that was begun has ended.
+    pub async fn run(self, resync_every: Duration, retention: Retention, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        for _ in 0..WORKERS {
+            let (this, stop) = (self.clone(), stop.clone());
+            tasks.spawn(async move { this.work(&stop).await });
+        }
+        let (this, events_stop) = (self.clone(), stop.clone());
+        tasks.spawn(async move { this.follow_engine(&events_stop).await });
+        let (this, resync_stop) = (self.clone(), stop.clone());
+        tasks.spawn(async move { resync::run(&this.parts, resync_every, retention, &resync_stop).await });
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    async fn work(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            // Registered before the look into the queue: a hint that comes in between is not missed.
+            let woken = self.parts.store.woken();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            let now = self.parts.clock.now();
+            match self.parts.store.claim(&self.owner, now, now + millis(LEASE)).await {
+                Ok(Some(claim)) => self.work_on(claim).await,
+                Ok(None) => {
+                    let due = self.parts.store.next_due().await.ok().flatten().unwrap_or(i64::MAX);
+                    let pause = due.saturating_sub(now).clamp(10, IDLE).unsigned_abs();
+                    tokio::select! {
+                        () = &mut woken => {}
+                        () = tokio::time::sleep(Duration::from_millis(pause)) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the queue cannot be read");
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn work_on(&self, claim: Claim) {
+        let started = std::time::Instant::now();
+        let mut beat = tokio::time::interval(LEASE / 3);
+        beat.tick().await;
+        let result = {
+            let run = self.run_claim(&claim);
+            tokio::pin!(run);
+            loop {
+                tokio::select! {
+                    result = &mut run => break result,
+                    _ = beat.tick() => {
+                        let until = self.parts.clock.now() + millis(LEASE);
+                        match self.parts.store.renew(&claim, &self.owner, until).await {
+                            Ok(true) => {}
+                            // Somebody else has it now: dropping the look here is as good as a crash, and as safe.
+                            Ok(false) => return,
+                            Err(error) => tracing::warn!(%error, "a lease could not be renewed"),
+                        }
+                    }
+                }
+            }
+        };
+        self.parts.looks.record(started.elapsed(), result.is_ok());
+        let given_back = match result {
+            Ok(Next::Rest) => self.parts.store.finish(&claim, &self.owner, None).await,
+            Ok(Next::At(at)) => self.parts.store.finish(&claim, &self.owner, Some(at)).await,
+            Err(error) => {
+                let pause = pause(&error, claim.attempts);
+                tracing::warn!(work.key = %claim.key, %error, attempt = claim.attempts + 1, retry_in_ms = pause, "a look failed");
+                let at = self.parts.clock.now() + pause;
+                self.parts.store.retry(&claim, &self.owner, at, &error.to_string()).await
+            }
+        };
+        if let Err(error) = given_back {
+            // The lease runs out by itself, and the key is looked at again.
+            tracing::error!(work.key = %claim.key, %error, "a key could not be given back");
+        }
+    }
+
+    async fn run_claim(&self, claim: &Claim) -> Result<Next, Error> {
+        match &claim.key {
+            WorkKey::MergeRequest(key) => look(&self.parts, *key, claim.lift).await,
+            WorkKey::Branch(project, branch) => {
+                let open = self.parts.forge.merge_requests_of_branch(*project, branch).await?;
+                let known = self.parts.store.previews_of_branch(*project, branch).await?;
+                let keys: Vec<_> = open.into_iter().chain(known).map(WorkKey::MergeRequest).collect();
+                self.parts.store.enqueue(&keys, self.parts.clock.now()).await?;
+                Ok(Next::Rest)
+            }
+            WorkKey::Project(project) => {
+                resync::project(&self.parts, *project).await?;
+                Ok(Next::Rest)
+            }
+        }
+    }
+
+    /// Turns the engine's events into hints.
+    async fn follow_engine(&self, stop: &CancellationToken) {
+        use tokio::sync::broadcast::error::RecvError;
+        let mut events = self.parts.engine.events();
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = stop.cancelled() => return,
+            };
+            match event {
+                Ok(key) => {
+                    let key = [WorkKey::MergeRequest(key)];
+                    if let Err(error) = self.parts.store.enqueue(&key, self.parts.clock.now()).await {
+                        tracing::error!(%error, "an engine's event could not be queued; a timer looks again");
+                    }
+                }
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "engine events were missed; a timer looks again");
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+}
+
+/// How long to wait before the next try, milliseconds: what GitLab asks for, else doubling with jitter.
+fn pause(error: &Error, attempts: i64) -> i64 {
+    let class = match error {
+        Error::GitLab(error) => error.class(),
+        _ => Class::Retry(None),
+    };
+    let (first, longest) = match class {
+        Class::Retry(Some(after)) => return millis(after),
+        Class::Retry(None) => (Duration::from_millis(500), Duration::from_mins(2)),
+        Class::Operator => (Duration::from_secs(5), Duration::from_mins(5)),
+    };
+    let attempts = usize::try_from(attempts).unwrap_or(0).min(32);
+    let backoff = ExponentialBuilder::new()
+        .with_min_delay(first)
+        .with_max_delay(longest)
+        .with_jitter()
+        .without_max_times();
+    millis(backoff.build().nth(attempts).unwrap_or(longest))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,228 @@
+//! What should be, decided from what is. Pure: no I/O, no clock.
+
+use crate::clock::rfc3339;
+use crate::preview::{
+    Head, Hold, JobStatus, MergeRequest, MergeRequestState, Preview, Quoted, Reason, Sha, State, Verdict,
+};
+use crate::render::{FileError, ProjectFile, WaitFor};
+
+/// What is known of `.greenroom.yml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileFact {
+    /// Not asked: the merge request is over.
+    NotRead,
+    /// GitLab says that the file is not there.
+    Absent,
+    /// It cannot be used.
+    Broken(FileError),
+    /// It says this.
+    Present(ProjectFile),
+}
+
+/// What is known of the head's pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadFact {
+    /// Not asked: nothing depends on it.
+    NotRead,
+    /// No pipeline ran for the head.
+    NoPipeline,
+    /// This one counts.
+    Pipeline(Head),
+}
+
+/// Everything a decision rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// As GitLab shows it now.
+    pub merge_request: &'a MergeRequest,
+    /// At the deployed head; of a fork, from the target branch.
+    pub file: &'a FileFact,
+    /// The pipeline that counts.
+    pub head: &'a HeadFact,
+    /// What we remember.
+    pub record: Option<&'a Preview>,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+/// What is to be deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The merge request's head.
+    pub sha: Sha,
+    /// The pipeline's commit; differs from the head with merged results.
+    pub pipeline_sha: Sha,
+    /// The pipeline's ref, as the API shows it.
+    pub pipeline_ref: String,
+    /// Job whose artifact it is.
+    pub job_id: u64,
+    /// That job's name.
+    pub job_name: String,
+    /// What the project file says.
+    pub file: ProjectFile,
+}
+
+/// What should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Desired {
+    /// Not ours: do nothing, say nothing.
+    Leave,
+    /// Nothing should run.
+    Gone(Reason),
+    /// The head cannot be deployed (now). What serves stays.
+    Keep(State, Reason),
+    /// This should run.
+    Run(Box<Target>),
+}
+
+/// What should be, and the rules that led there, in the order they were asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The outcome.
+    pub desired: Desired,
+    /// One sentence per rule that counted.
+    pub rules: Vec<String>,
+}
+
+/// Decides what should be.
+pub fn desired(facts: Facts<'_>) -> Decision {
+    let mut rules = Vec::new();
+    let desired = decide(facts, &mut rules);
+    Decision { desired, rules }
+}
+
+fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
+    let Facts { merge_request, file, record, now, .. } = facts;
+    let state = match merge_request.state {
+        MergeRequestState::Opened => "open",
+        MergeRequestState::Locked => "locked, which counts as open",
+        MergeRequestState::Closed => "closed",
+        MergeRequestState::Merged => "merged",
+    };
+    rules.push(format!("merge request !{} is {state}", merge_request.key.iid));
+    if merge_request.state.is_over() {
+        if record.is_none() {
+            rules.push(String::from("it never had a preview"));
+            return Desired::Leave;
+        }
+        let merged = merge_request.state == MergeRequestState::Merged;
+        return Desired::Gone(if merged { Reason::Merged } else { Reason::Closed });
+    }
+
+    let file = match file {
+        FileFact::Absent | FileFact::NotRead => {
+            rules.push(String::from("there is no `.greenroom.yml`"));
+            return if record.is_none() { Desired::Leave } else { Desired::Gone(Reason::FileRemoved) };
+        }
+        _ if merge_request.from_fork() => {
+            rules.push(String::from("the source branch is in another project, and forks get no preview"));
+            return Desired::Keep(State::Skipped, Reason::Fork);
+        }
+        FileFact::Broken(error) => {
+            rules.push(String::from("`.greenroom.yml` cannot be used"));
+            return Desired::Keep(State::Failed, Reason::FileBroken(error.to_string()));
+        }
+        FileFact::Present(file) => file,
+    };
+    rules.push(format!(
+        "`.greenroom.yml` asks for engine {} with job {}",
+        file.engine,
+        Quoted::new(&file.site.job)
+    ));
+
+    if let Some(Hold { sha, .. }) = record.and_then(|record| record.hold.as_ref()) {
+        if *sha == merge_request.sha {
+            rules.push(String::from("the environment was stopped by hand at this commit"));
+            return Desired::Gone(Reason::StoppedInGitlab);
+        }
+        rules.push(String::from(
+            "the environment was stopped by hand at an older commit, which does not count any more",
+        ));
+    }
+
+    let wanted = of_head(facts, file, rules);
+    match expiry(file, record, &wanted) {
+        Some(end) if end <= now => {
+            rules.push(format!("`expires_after` ended its life at {}", rfc3339(end)));
+            Desired::Gone(Reason::Expired(rfc3339(end)))
+        }
+        _ => wanted,
+    }
+}
+
+/// When the life of what serves, or would serve, ends. A head that was not deployed yet starts a new life.
+fn expiry(file: &ProjectFile, record: Option<&Preview>, wanted: &Desired) -> Option<i64> {
+    let record = record?;
+    let end = file.expires_after?.end_of(record.deployed_at?);
+    let same_life = match wanted {
+        Desired::Run(target) => record.release.as_ref().is_some_and(|release| release.sha == target.sha),
+        _ => record.serving.is_some(),
+    };
+    same_life.then_some(end)
+}
+
+fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Desired {
+    let Some(sha) = &facts.merge_request.sha else {
+        return Desired::Keep(State::Waiting, Reason::NoCommit);
+    };
+    rules.push(format!("its head is `{}`", sha.short()));
+    let HeadFact::Pipeline(head) = facts.head else {
+        rules.push(String::from("no pipeline of the merge request runs on that commit"));
+        return Desired::Keep(State::Waiting, Reason::NoPipeline(sha.clone()));
+    };
+    let pipeline = head.pipeline.id;
+    rules.push(if head.pipeline.sha == *sha {
+        format!("pipeline {pipeline} is the newest one on that commit")
+    } else {
+        format!("pipeline {pipeline} is the newest one, and its merge commit has that commit as a parent")
+    });
+
+    if file.wait_for == WaitFor::Pipeline {
+        rules.push(String::from("`wait_for: pipeline` asks for all of it"));
+        match head.verdict() {
+            Verdict::Passed => {}
+            Verdict::Running => return Desired::Keep(State::Waiting, Reason::PipelineRunning(pipeline)),
+            Verdict::Blocked(job) => {
+                return Desired::Keep(State::Waiting, Reason::PipelineBlocked(pipeline, Quoted::new(&job)));
+            }
+            Verdict::Failed(job) => {
+                return Desired::Keep(State::Failed, Reason::PipelineFailed(pipeline, Quoted::new(&job)));
+            }
+        }
+    }
+
+    let name = Quoted::new(&file.site.job);
+    let Some(job) = head.job(&file.site.job) else {
+        return if head.is_finished() {
+            Desired::Keep(State::Skipped, Reason::JobMissing(name, pipeline))
+        } else {
+            Desired::Keep(State::Waiting, Reason::JobNotYet(name, pipeline))
+        };
+    };
+    match job.status {
+        JobStatus::Unfinished => {
+            return Desired::Keep(State::Waiting, Reason::JobUnfinished(name, pipeline));
+        }
+        JobStatus::Manual => return Desired::Keep(State::Waiting, Reason::JobManual(name, pipeline)),
+        status @ (JobStatus::Failed | JobStatus::Canceled | JobStatus::Skipped) => {
+            return Desired::Keep(State::Failed, Reason::JobFailed(name, pipeline, status));
+        }
+        JobStatus::Success => {}
+    }
+    rules.push(format!("job {name} (id {}) succeeded", job.id));
+
+    // What was fetched once does not need its artifact any more: it may expire while the preview lives.
+    let release = facts.record.and_then(|record| record.release.as_ref());
+    let fetched = release.is_some_and(|release| release.sha == *sha && release.job_id == job.id);
+    if !job.has_artifact && !fetched {
+        return Desired::Keep(State::Failed, Reason::ArtifactGone(name));
+    }
+    Desired::Run(Box::new(Target {
+        sha: sha.clone(),
+        pipeline_sha: head.pipeline.sha.clone(),
+        pipeline_ref: head.pipeline.reference.clone(),
+        job_id: job.id,
+        job_name: job.name.clone(),
+        file: file.clone(),
+    }))
+}

@@ -1,0 +1,212 @@
+//! One look at one merge request: observe, decide, act, tell.
+
+use super::controller::Parts;
+use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired};
+use super::plan::{outcome, plan};
+use super::{apply, observe};
+use crate::gitlab::EnvironmentState;
+use crate::preview::{Hold, MergeRequest, MrKey, Preview, Reason, Serving, State};
+
+/// What is to happen with the key after a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing until the next hint or resync.
+    Rest,
+    /// Look again at this time, Unix milliseconds.
+    At(i64),
+}
+
+/// Why a look failed. Retried, all of them.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    GitLab(#[from] crate::gitlab::Error),
+    #[error(transparent)]
+    Engine(#[from] crate::engine::Error),
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    #[error("the comment's template cannot be rendered: {0}")]
+    Template(minijinja::Error),
+}
+
+impl From<crate::report::Error> for Error {
+    fn from(error: crate::report::Error) -> Self {
+        match error {
+            crate::report::Error::GitLab(error) => Self::GitLab(error),
+            crate::report::Error::Template(error) => Self::Template(error),
+        }
+    }
+}
+
+/// How soon an engine that works is asked again when its event was missed.
+const ENGINE_FALLBACK: i64 = 5_000;
+
+/// How soon a removal that left something is repeated.
+const LEFTOVER: i64 = 15_000;
+
+/// Looks at `key` once.
+pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, Error> {
+    let record = parts.store.preview(key).await?;
+    let merge_request = parts.forge.merge_request(key).await?;
+    if !(parts.served)(&merge_request.project_path) {
+        tracing::info!(mr.key = %key, project.path = merge_request.project_path, "left alone: the settings do not serve this project");
+        return Ok(Next::Rest);
+    }
+    let mut record = match record {
+        Some(mut record) => {
+            if lift || merge_request.state.is_over() {
+                record.hold = None;
+            }
+            if !merge_request.state.is_over() {
+                notice_stop_by_hand(parts, &mut record, &merge_request).await?;
+            }
+            Some(record)
+        }
+        None => None,
+    };
+    let decision = decide(parts, &merge_request, record.as_ref()).await?;
+    tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
+    if decision.desired == Desired::Leave {
+        return Ok(Next::Rest);
+    }
+
+    let before = record.clone();
+    let mut record = record.take().unwrap_or_else(|| {
+        Preview::new(key, &merge_request.project_path, |name| parts.links.of(name), parts.clock.now())
+    });
+    note_facts(&mut record, &merge_request, &decision);
+
+    // Before anything is made outside, the record stands: whatever a crash leaves behind has an owner.
+    let mut saved = before;
+    if saved.is_none() {
+        keep(parts, &mut record, &mut saved).await?;
+    }
+    let next = act_and_tell(parts, &mut record, &mut saved, &decision).await;
+    if next.is_err() {
+        // What was learned on the way (ids) must not be lost with the error.
+        keep(parts, &mut record, &mut saved).await?;
+    }
+    next
+}
+
+async fn decide(
+    parts: &Parts,
+    merge_request: &MergeRequest,
+    record: Option<&Preview>,
+) -> Result<Decision, Error> {
+    let now = parts.clock.now();
+    let (mut file, mut head) = (FileFact::NotRead, HeadFact::NotRead);
+    if !merge_request.state.is_over() {
+        file = observe::file(&parts.forge, merge_request).await?;
+        if let (FileFact::Present(file), false) = (&file, merge_request.from_fork()) {
+            head = observe::head(&parts.forge, merge_request, &file.site.job).await?;
+        }
+    }
+    Ok(desired(Facts { merge_request, file: &file, head: &head, record, now }))
+}
+
+/// A person stopped the environment in GitLab's own page. There is no webhook for it.
+///
+/// Our own stop is no such case: `stopping` was saved before it.
+async fn notice_stop_by_hand(parts: &Parts, record: &mut Preview, now: &MergeRequest) -> Result<(), Error> {
+    if record.environment_id.is_none() || matches!(record.state, State::Stopping | State::Stopped) {
+        return Ok(());
+    }
+    match parts.reporter.environment(record).await? {
+        Some(environment) if environment.state == EnvironmentState::Stopped => {
+            record.hold = Some(Hold { sha: now.sha.clone(), since: parts.clock.now() });
+        }
+        Some(_) => {}
+        // Somebody deleted it, or the token lost sight of it: the next deploy makes a new one.
+        None => record.environment_id = None,
+    }
+    Ok(())
+}
+
+fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision) {
+    record.project_path.clone_from(&merge_request.project_path);
+    record.source_branch.clone_from(&merge_request.source_branch);
+    record.sha.clone_from(&merge_request.sha);
+    record.decision.clone_from(&decision.rules);
+    if record.hold.as_ref().is_some_and(|hold| hold.sha != merge_request.sha) {
+        record.hold = None;
+    }
+}
+
+async fn act_and_tell(
+    parts: &Parts,
+    record: &mut Preview,
+    saved: &mut Option<Preview>,
+    decision: &Decision,
+) -> Result<Next, Error> {
+    let desired = &decision.desired;
+    parts.reporter.recover_deployment(record).await?;
+    let status = parts.engine.status(&record.name).await?;
+    apply::settle(parts, record, &status);
+    let steps = plan(desired, record, &status);
+    if matches!(desired, Desired::Gone(_)) && !steps.is_empty() {
+        record.state = State::Stopping;
+        keep(parts, record, saved).await?;
+    }
+    let mut left = Vec::new();
+    for step in &steps {
+        tracing::info!(mr.key = %record.key, step = step.name(), "step");
+        match apply::step(parts, record, saved, step).await? {
+            apply::Done::Yes => {}
+            apply::Done::Left(remains) => {
+                left = remains;
+                break;
+            }
+            apply::Done::HeadMoved => return Ok(Next::At(parts.clock.now())),
+        }
+    }
+
+    let status = parts.engine.status(&record.name).await?;
+    apply::settle(parts, record, &status);
+    let (state, reason) = outcome(desired, record, &status, &left);
+    let now = parts.clock.now();
+    record.state = state;
+    record.reason = reason.to_string();
+    record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
+    record.stopped_at = (state == State::Stopped).then(|| record.stopped_at.unwrap_or(now));
+    if state == State::Stopped && !matches!(desired, Desired::Gone(Reason::Expired(_))) {
+        // Whatever brings it back starts a new life.
+        record.deployed_at = None;
+    }
+    record.expires_at = match desired {
+        Desired::Run(target) => {
+            target.file.expires_after.zip(record.deployed_at).map(|(life, at)| life.end_of(at))
+        }
+        Desired::Keep(..) => record.expires_at.filter(|_| record.serving.is_some()),
+        _ => None,
+    };
+    keep(parts, record, saved).await?;
+    parts.reporter.comment(record).await?;
+    keep(parts, record, saved).await?;
+
+    Ok(match state {
+        State::Deploying => Next::At(now + ENGINE_FALLBACK),
+        State::Stopping => Next::At(now + LEFTOVER),
+        _ => record.expires_at.map_or(Next::Rest, Next::At),
+    })
+}
+
+/// Saves the record when it changed, with a line of history when state or reason did.
+pub(super) async fn keep(
+    parts: &Parts,
+    record: &mut Preview,
+    saved: &mut Option<Preview>,
+) -> Result<(), Error> {
+    if saved.as_ref() == Some(record) {
+        return Ok(());
+    }
+    record.updated_at = parts.clock.now();
+    let told = |preview: &Preview| (preview.state, preview.reason.clone());
+    let news = saved.as_ref().map(told) != Some(told(record)) && !record.reason.is_empty();
+    parts.store.save(record, news.then_some(&*record.reason)).await?;
+    if news {
+        tracing::info!(mr.key = %record.key, state = %record.state, reason = record.reason, "told");
+    }
+    *saved = Some(record.clone());
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! The only room that knows the order of things: observe → desired → plan → apply → report.
+//!
+//! Needs: the store, GitLab ([`Forge`](crate::gitlab::Forge)) and an engine.
+//!
+//! Properties:
+//! * Level-triggered: a hint only names what to look at. What to do is decided from what is observed now.
+//! * `desired` and `plan` are pure.
+//! * One key is worked on once at a time; a hint during a run causes exactly one more.
+//! * An error, an empty list or a 404 removes nothing. A removal needs, in the same look, the merge request's own
+//!   `GET` = 200 with `closed` or `merged`, or `opened` with a hand, policy or expiry reason.
+//! * Intent is saved before each step that makes something outside, its result after: a crash between any two steps is
+//!   mended by the next look.
+//!
+//! Races, and what was decided:
+//! * *A push while a deploy is being prepared*: the head is read again after the artifact is there; when it moved, the
+//!   deploy is dropped and the key is looked at again at once.
+//! * *A push while the engine works*: the engine lets the newest order win; the older deployment ends as cancelled, or
+//!   as a success when it came to serve in between.
+//! * *Close while the engine works*: `stop` makes the engine forget the order; desired is "gone" from then on.
+//! * *Close and reopen before we looked*: the webhook says that it was a reopen, which lifts a stop by hand.
+
+mod apply;
+mod controller;
+mod desired;
+mod look;
+mod observe;
+mod plan;
+mod resync;
+
+pub use controller::{Controller, Links, Parts};
+pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Target, desired};
+pub use plan::{Step, plan};

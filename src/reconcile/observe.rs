@@ -1,0 +1,89 @@
+//! Reading the truth from GitLab: the file and the pipeline that counts.
+
+use super::desired::{FileFact, HeadFact};
+use crate::gitlab::{Error, Forge};
+use crate::preview::{Bridge, Head, Job, MergeRequest, Pipeline, Sha};
+use crate::render::{PROJECT_FILE, ProjectFile};
+
+/// How deep child pipelines are followed.
+const DEPTH: usize = 2;
+
+/// How many merge commits are asked for their parents. The newest count, so a head's own is among the first.
+const MERGE_COMMITS: usize = 10;
+
+/// Reads `.greenroom.yml`: at the head, or for a fork from the target branch, which the fork's author cannot write.
+pub(super) async fn file(forge: &Forge, merge_request: &MergeRequest) -> Result<FileFact, Error> {
+    let reference = match &merge_request.sha {
+        Some(sha) if !merge_request.from_fork() => sha.as_str(),
+        _ => &merge_request.target_branch,
+    };
+    Ok(match forge.file(merge_request.key.project_id, PROJECT_FILE, reference).await? {
+        None => FileFact::Absent,
+        Some(text) => match ProjectFile::parse(&text) {
+            Ok(file) => FileFact::Present(file),
+            Err(error) => FileFact::Broken(error),
+        },
+    })
+}
+
+/// Finds the pipeline that counts for the head, with the jobs that matter: those of child pipelines are read only when
+/// `job` is not in the pipeline itself.
+pub(super) async fn head(forge: &Forge, merge_request: &MergeRequest, job: &str) -> Result<HeadFact, Error> {
+    let Some(sha) = &merge_request.sha else { return Ok(HeadFact::NoPipeline) };
+    let Some(pipeline) = counting(forge, merge_request, sha).await? else { return Ok(HeadFact::NoPipeline) };
+    let project = pipeline.project_id;
+    let jobs = forge.jobs(project, pipeline.id).await?;
+    let bridges = forge.bridges(project, pipeline.id).await?;
+    let mut child_jobs = Vec::new();
+    if !jobs.iter().any(|found| found.name == job) {
+        let mut level = bridges.clone();
+        for depth in 1..=DEPTH {
+            let (found, next) = children(forge, project, &level, depth < DEPTH).await?;
+            child_jobs.extend(found);
+            level = next;
+        }
+    }
+    Ok(HeadFact::Pipeline(Head { pipeline, jobs, bridges, child_jobs }))
+}
+
+/// The jobs of the pipelines that `bridges` started in this project, and their own bridges.
+async fn children(
+    forge: &Forge,
+    project: u64,
+    bridges: &[Bridge],
+    deeper: bool,
+) -> Result<(Vec<Job>, Vec<Bridge>), Error> {
+    let (mut jobs, mut next) = (Vec::new(), Vec::new());
+    for (_, id) in bridges.iter().filter_map(|bridge| bridge.downstream).filter(|(at, _)| *at == project) {
+        jobs.extend(forge.jobs(project, id).await?);
+        if deeper {
+            next.extend(forge.bridges(project, id).await?);
+        }
+    }
+    Ok((jobs, next))
+}
+
+/// The newest pipeline of the merge request's own list whose commit is the head or, with merged results, has it as a
+/// parent. `head_pipeline` of the merge request is never used: after a push it is the old head's.
+async fn counting(forge: &Forge, merge_request: &MergeRequest, sha: &Sha) -> Result<Option<Pipeline>, Error> {
+    let mut pipelines = forge.pipelines(merge_request.key).await?;
+    pipelines.retain(Pipeline::may_count);
+    pipelines.sort_by_key(|pipeline| std::cmp::Reverse(pipeline.id));
+    let mut asked = 0;
+    for pipeline in pipelines {
+        if pipeline.sha == *sha {
+            return Ok(Some(pipeline));
+        }
+        if pipeline.is_merged_result() && asked < MERGE_COMMITS {
+            asked += 1;
+            // A temporary merge commit that GitLab has dropped is nobody's head.
+            match forge.commit_parents(pipeline.project_id, &pipeline.sha).await {
+                Ok(parents) if parents.contains(sha) => return Ok(Some(pipeline)),
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,115 @@
+//! From what should be and what is to the steps between them. Pure.
+
+use super::desired::{Desired, Target};
+use crate::engine::{Progress, Status};
+use crate::gitlab::DeploymentOutcome;
+use crate::preview::{Preview, Reason, Release, State};
+
+/// One step. Each is idempotent and may be repeated after a crash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Bring our GitLab deployment to a final status.
+    FinishDeployment(DeploymentOutcome),
+    /// Fetch the target's artifact and, when it is news, hand it to the engine.
+    Deploy(Box<Target>),
+    /// Remove everything the engine has.
+    StopEngine,
+    /// Stop and delete the GitLab environment.
+    RemoveEnvironment,
+}
+
+/// The steps from `record` and `status` to `desired`, in order.
+pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if let Some(outcome) = deployment_outcome(desired, record, status) {
+        steps.push(Step::FinishDeployment(outcome));
+    }
+    match desired {
+        Desired::Leave | Desired::Keep(..) => {}
+        Desired::Run(target) => {
+            if !is_settled(target, record, status) {
+                steps.push(Step::Deploy(target.clone()));
+            }
+        }
+        Desired::Gone(_) => {
+            if !status.is_gone() {
+                steps.push(Step::StopEngine);
+            }
+            // A deploy that was begun may have left an environment whose id we never learned.
+            if record.environment_id.is_some() || (record.release.is_some() && record.state != State::Stopped)
+            {
+                steps.push(Step::RemoveEnvironment);
+            }
+        }
+    }
+    steps
+}
+
+/// Whether the engine has this target already, works on it, or is known to be unable to serve it.
+fn is_settled(target: &Target, record: &Preview, status: &Status) -> bool {
+    let Some(release) = &record.release else { return false };
+    let same = release.sha == target.sha && release.job_id == target.job_id;
+    same && (release.failure.is_some() || serves(release, status) || pending(release, status).is_some())
+}
+
+fn serves(release: &Release, status: &Status) -> bool {
+    status
+        .serving
+        .as_ref()
+        .is_some_and(|running| running.sha == release.sha && running.digest == release.digest)
+}
+
+fn pending<'a>(release: &Release, status: &'a Status) -> Option<&'a Progress> {
+    let (sha, digest, progress) = status.pending.as_ref()?;
+    (*sha == release.sha && *digest == release.digest).then_some(progress)
+}
+
+/// How our open deployment ended, if it has.
+fn deployment_outcome(desired: &Desired, record: &Preview, status: &Status) -> Option<DeploymentOutcome> {
+    let deployment = record.deployment.as_ref().filter(|deployment| !deployment.finished)?;
+    let release = record.release.as_ref();
+    if release.is_some_and(|release| serves(release, status)) {
+        return Some(DeploymentOutcome::Success);
+    }
+    if release.is_some_and(|release| release.failure.is_some()) {
+        return Some(DeploymentOutcome::Failed);
+    }
+    match (desired, release.and_then(|release| pending(release, status))) {
+        (Desired::Gone(_), _) => Some(DeploymentOutcome::Canceled),
+        (_, Some(Progress::Failed(_))) => Some(DeploymentOutcome::Failed),
+        (_, Some(Progress::Working)) => None,
+        // The engine does not know the order (a crash in between): the same target is deployed again under the same
+        // deployment, another one supersedes it.
+        (Desired::Run(target), None) if target.pipeline_sha == deployment.sha => None,
+        _ => Some(DeploymentOutcome::Canceled),
+    }
+}
+
+/// The state and reason that people are told once the steps are done.
+pub(super) fn outcome(
+    desired: &Desired,
+    record: &Preview,
+    status: &Status,
+    left: &[String],
+) -> (State, Reason) {
+    match desired {
+        Desired::Leave => (record.state, Reason::FileRemoved),
+        Desired::Keep(state, reason) => (*state, reason.clone()),
+        Desired::Gone(_) if !left.is_empty() => (State::Stopping, Reason::Leftover(left.join("; "))),
+        Desired::Gone(reason) => (State::Stopped, reason.clone()),
+        Desired::Run(target) => {
+            let Some(release) = record.release.as_ref().filter(|release| release.sha == target.sha) else {
+                return (State::Deploying, Reason::Deploying(target.sha.clone()));
+            };
+            if serves(release, status) {
+                return (State::Ready, Reason::Ready(target.sha.clone()));
+            }
+            match (&release.failure, pending(release, status)) {
+                (Some(why), _) | (None, Some(Progress::Failed(why))) => {
+                    (State::Failed, Reason::ArtifactRefused(why.clone()))
+                }
+                _ => (State::Deploying, Reason::Deploying(target.sha.clone())),
+            }
+        }
+    }
+}

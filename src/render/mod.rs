@@ -1,0 +1,11 @@
+//! Text in, text out: `.greenroom.yml` and the templates.
+//!
+//! Needs: nothing but what it is handed; no I/O. What strangers wrote comes in as plain text and goes out quoted.
+
+mod note;
+mod project_file;
+
+pub use note::{NoteFacts, marker, marker_matches, note};
+pub use project_file::{
+    EngineKind, FileError, PROJECT_FILE, ProjectFile, RelativePath, StaticSettings, WaitFor, schema,
+};

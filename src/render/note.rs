@@ -1,0 +1,127 @@
+//! The comment on a merge request.
+//!
+//! All facts that strangers wrote come in as [`Quoted`](crate::preview::Quoted) inside `reason`, and no line of the
+//! template begins with what they wrote: nothing can ping, run a quick action or break out. Times are absolute, so that
+//! an unchanged look renders the same text and writes nothing.
+
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+
+use crate::clock::rfc3339;
+use crate::preview::{MrKey, Preview, State};
+
+const TEMPLATE: &str = include_str!("../../templates/note.md");
+
+/// The hidden line that tells our comment from all others.
+pub fn marker(instance: &str, key: MrKey) -> String {
+    format!("<!-- greenroom instance={instance} project={} mr={} -->", key.project_id, key.iid)
+}
+
+/// Whether a comment's text begins with this marker. Only the beginning counts: a quotation further down is not ours.
+pub fn marker_matches(body: &str, instance: &str, key: MrKey) -> bool {
+    body.trim_start().starts_with(&marker(instance, key))
+}
+
+/// What the comment is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct NoteFacts<'a> {
+    /// The preview as it stands.
+    pub preview: &'a Preview,
+    /// Our instance id.
+    pub instance: &'a str,
+}
+
+#[derive(Serialize)]
+struct Context {
+    marker: String,
+    icon: &'static str,
+    state: &'static str,
+    url: String,
+    label: String,
+    reason: String,
+    commit: Option<String>,
+    serving: Option<String>,
+    serving_since: Option<String>,
+    current: bool,
+    took: Option<String>,
+    expires: Option<String>,
+    next: &'static str,
+}
+
+/// The comment's Markdown.
+///
+/// # Errors
+/// Only when the template itself is broken.
+pub fn note(facts: NoteFacts<'_>) -> Result<String, minijinja::Error> {
+    let preview = facts.preview;
+    let serving = preview.serving.as_ref();
+    let settled = preview.release.as_ref().filter(|release| preview.sha.as_ref() == Some(&release.sha));
+    let took = settled.and_then(|release| Some(release.settled_at? - release.submitted_at));
+    let over = matches!(preview.state, State::Stopped | State::Stopping);
+    let context = Context {
+        marker: marker(facts.instance, preview.key),
+        icon: icon(preview.state),
+        state: preview.state.as_str(),
+        url: preview.url.clone(),
+        label: preview.url.split_once("://").map_or(&*preview.url, |(_, rest)| rest).to_owned(),
+        reason: preview.reason.clone(),
+        commit: preview.sha.as_ref().map(|sha| sha.short().to_owned()),
+        serving: serving.map(|serving| serving.sha.short().to_owned()),
+        serving_since: serving.map(|serving| readable(serving.since)),
+        current: serving.map(|serving| &serving.sha) == preview.sha.as_ref(),
+        took: took.filter(|_| preview.state == State::Ready).map(seconds),
+        expires: preview.expires_at.filter(|_| !over).map(readable),
+        next: next(preview.state),
+    };
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.add_filter("capitalize_first", capitalize_first);
+    environment.add_template("note.md", TEMPLATE)?;
+    let text = environment.get_template("note.md")?.render(Serde(context))?;
+    Ok(text.trim_end().to_owned())
+}
+
+const fn icon(state: State) -> &'static str {
+    match state {
+        State::Ready => "🟢",
+        State::Waiting | State::Deploying | State::Stopping => "🟡",
+        State::Failed => "🔴",
+        State::Asleep | State::Stopped | State::Skipped => "⚪",
+    }
+}
+
+const fn next(state: State) -> &'static str {
+    match state {
+        State::Waiting => "What is missing is waited for; this comment changes when it is there.",
+        State::Deploying => "This comment changes when it is done.",
+        State::Ready => {
+            "The next push updates this preview. Closing or merging the merge request removes it."
+        }
+        State::Asleep => "The next visit wakes it.",
+        State::Failed => "The next push or a new attempt of the job tries again.",
+        State::Stopping => "Removal is repeated until nothing is left; this comment changes then.",
+        State::Stopped => {
+            "Nothing of it is left. A new push or a reopen of the merge request brings it back."
+        }
+        State::Skipped => "This comment changes when the rule does not apply any more.",
+    }
+}
+
+fn readable(milliseconds: i64) -> String {
+    rfc3339(milliseconds).replace('T', " ").replace('Z', " UTC")
+}
+
+fn seconds(milliseconds: i64) -> String {
+    if milliseconds < 10_000 {
+        format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
+    } else {
+        format!("{} s", milliseconds / 1000)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a minijinja filter")]
+fn capitalize_first(text: String) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

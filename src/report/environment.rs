@@ -1,0 +1,120 @@
+//! GitLab's environment and our deployments in it.
+
+use super::{Error, Reporter};
+use crate::gitlab::{DeploymentOutcome, Environment, EnvironmentState};
+use crate::preview::{Preview, environment_name};
+
+impl Reporter {
+    /// The environment as GitLab shows it; `None` when we have none or GitLab does not show it.
+    pub async fn environment(&self, preview: &Preview) -> Result<Option<Environment>, Error> {
+        match preview.environment_id {
+            Some(id) => Ok(self.forge.environment(preview.key.project_id, id).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes sure that the environment exists and links to the preview.
+    pub async fn ensure_environment(&self, preview: &mut Preview) -> Result<(), Error> {
+        if preview.environment_id.is_some() {
+            return Ok(());
+        }
+        let project = preview.key.project_id;
+        let name = environment_name(preview.key.iid);
+        let description = self.description();
+        let created = self.forge.create_environment(project, &name, &preview.url, &description).await?;
+        let environment = match created {
+            Some(environment) => environment,
+            // The name is taken: by a job with `environment: {action: prepare}`, or by us before a crash.
+            None => self.forge.environment_by_name(project, &name).await?.ok_or_else(|| {
+                crate::gitlab::Error::Unreadable {
+                    what: format!("environment {name}"),
+                    why: String::from("its name is taken, but the list does not have it"),
+                }
+            })?,
+        };
+        let linked = environment.external_url.as_ref() == Some(&preview.url);
+        if !linked || environment.description.as_ref() != Some(&description) {
+            self.forge.update_environment(project, environment.id, &preview.url, &description).await?;
+        }
+        preview.environment_id = Some(environment.id);
+        Ok(())
+    }
+
+    /// Learns the id of a deployment whose creation was cut off between the request and the answer; ends what it finds
+    /// besides.
+    pub async fn recover_deployment(&self, preview: &mut Preview) -> Result<(), Error> {
+        let Some(deployment) = preview.deployment.as_mut().filter(|d| d.id.is_none() && !d.finished) else {
+            return Ok(());
+        };
+        let project = preview.key.project_id;
+        let running = self.forge.running_deployments(project, &environment_name(preview.key.iid)).await?;
+        for (id, sha) in running {
+            if deployment.id.is_none() && sha == deployment.sha {
+                deployment.id = Some(id);
+            } else {
+                self.forge.finish_deployment(project, id, DeploymentOutcome::Canceled).await?;
+            }
+        }
+        if deployment.id.is_none() {
+            preview.deployment = None;
+        }
+        Ok(())
+    }
+
+    /// Records the running deployment that `preview.deployment` announces.
+    pub async fn open_deployment(&self, preview: &mut Preview) -> Result<(), Error> {
+        let Some(deployment) = preview.deployment.as_mut().filter(|d| d.id.is_none() && !d.finished) else {
+            return Ok(());
+        };
+        let project = preview.key.project_id;
+        let name = environment_name(preview.key.iid);
+        let id = self.forge.create_deployment(project, &name, &deployment.sha, &deployment.reference).await?;
+        deployment.id = Some(id);
+        Ok(())
+    }
+
+    /// Brings our deployment to its final status.
+    pub async fn finish_deployment(
+        &self,
+        preview: &mut Preview,
+        outcome: DeploymentOutcome,
+    ) -> Result<(), Error> {
+        if let Some(deployment) = preview.deployment.as_mut().filter(|deployment| !deployment.finished) {
+            if let Some(id) = deployment.id {
+                self.forge.finish_deployment(preview.key.project_id, id, outcome).await?;
+            }
+            deployment.finished = true;
+        }
+        Ok(())
+    }
+
+    /// Stops and deletes the environment. Returns what is left, in words; empty means gone.
+    pub async fn remove_environment(&self, preview: &mut Preview) -> Result<Vec<String>, Error> {
+        let project = preview.key.project_id;
+        let name = environment_name(preview.key.iid);
+        let id = match preview.environment_id {
+            Some(id) => Some(id),
+            // We never learned an id: only what carries our name tag is ours.
+            None => self
+                .forge
+                .environment_by_name(project, &name)
+                .await?
+                .filter(|found| found.description.as_ref() == Some(&self.description()))
+                .map(|found| found.id),
+        };
+        if let Some(id) = id {
+            match self.forge.stop_environment(project, id).await? {
+                None => {}
+                Some(EnvironmentState::Stopped) => self.forge.delete_environment(project, id).await?,
+                Some(_) => return Ok(vec![format!("GitLab has not stopped the environment `{name}`")]),
+            }
+        }
+        preview.environment_id = None;
+        preview.deployment = None;
+        Ok(Vec::new())
+    }
+
+    fn description(&self) -> String {
+        format!("Made by greenroom, instance {}. It is removed when the merge request ends.", self.instance)
+    }
+}

@@ -1,0 +1,39 @@
+//! What people are told: the comment, the GitLab environment, the deployment in it.
+//!
+//! Needs: [`Forge`] and the preview's record, which it completes with the ids it learns. Decides nothing.
+//!
+//! Properties:
+//! * Each is written only when it changes: the comment's text is compared by digest, times in it are absolute.
+//! * The comment is found by its stored id, else through all pages by the hidden marker *and* our own user id. Of several
+//!   the oldest stays. One that a person deleted is made again.
+//! * `skipped` never makes a comment, only edits one; neither does an end make one.
+
+mod environment;
+mod note;
+
+use crate::gitlab::Forge;
+
+/// Tells people.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    forge: Forge,
+    instance: String,
+}
+
+impl Reporter {
+    /// A reporter that signs as this instance.
+    pub const fn new(forge: Forge, instance: String) -> Self {
+        Self { forge, instance }
+    }
+}
+
+/// Why people could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// GitLab did not take it.
+    #[error(transparent)]
+    GitLab(#[from] crate::gitlab::Error),
+    /// The comment's template is broken.
+    #[error("the comment's template cannot be rendered: {0}")]
+    Template(#[from] minijinja::Error),
+}

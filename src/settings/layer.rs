@@ -1,0 +1,206 @@
+//! One layer of settings, and how layers are laid over each other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::Problem;
+
+/// The documented defaults, which the program itself parses.
+pub const DEFAULTS: &str = include_str!("../../templates/defaults.toml");
+
+const PREFIX: &str = "GREENROOM_";
+
+/// Where a value was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// `templates/defaults.toml`.
+    Default,
+    /// A file, at this line.
+    File(String, usize),
+    /// The environment.
+    Environment,
+    /// The command line.
+    Flag,
+}
+
+/// Settings by key, as text; lists are comma-separated.
+#[derive(Debug, Clone, Default)]
+pub struct Layer(BTreeMap<String, (String, Option<Origin>)>);
+
+impl Layer {
+    /// Sets `key`, when there is a value.
+    pub fn set(&mut self, key: &str, value: Option<String>, origin: Origin) {
+        if let Some(value) = value {
+            self.0.insert(key.to_owned(), (value, Some(origin)));
+        }
+    }
+}
+
+/// A value with the name it was given under.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    pub(super) name: String,
+    pub(super) text: String,
+}
+
+impl Value {
+    pub(super) fn list(&self) -> Vec<String> {
+        self.text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// The environment variable of a setting.
+pub(super) fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_ascii_uppercase())
+}
+
+/// All layers, the winning one last.
+pub(super) struct Layers(Vec<Layer>);
+
+impl Layers {
+    pub(super) fn read(config: Option<&Path>, flags: Layer, problems: &mut Vec<Problem>) -> Self {
+        let mut layers = Vec::new();
+        match parse(DEFAULTS, None) {
+            Ok(defaults) => layers.push(defaults),
+            Err(problem) => problems.push(problem),
+        }
+        let known: Vec<String> = layers.iter().flat_map(|layer| layer.0.keys().cloned()).collect();
+        if let Some(path) = config {
+            let name = path.display().to_string();
+            let file = std::fs::read_to_string(path).map_err(|error| Problem {
+                name: name.clone(),
+                problem: format!("cannot be read ({error})"),
+                remedy: String::from("give the path of a readable file with --config"),
+            });
+            match file.and_then(|text| parse(&text, Some(&name))) {
+                Ok(layer) => {
+                    refuse_unknown(&layer, &known, problems);
+                    layers.push(layer);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        layers.push(environment(&known));
+        layers.push(flags);
+        for layer in &mut layers {
+            read_secret_files(layer, problems);
+        }
+        Self(layers)
+    }
+
+    /// The winning value of `key`; an empty one counts as not set.
+    pub(super) fn get(&self, key: &str) -> Option<Value> {
+        let (text, origin) = self.0.iter().rev().find_map(|layer| layer.0.get(key))?;
+        if text.trim().is_empty() {
+            return None;
+        }
+        let name = match origin {
+            Some(Origin::File(path, line)) => format!("{path}:{line}: {key}"),
+            Some(Origin::Flag) => format!("--{}", key.replace('_', "-")),
+            _ => variable(key),
+        };
+        Some(Value { name, text: text.clone() })
+    }
+}
+
+/// Reads TOML; `file` is its name, none for the defaults.
+fn parse(text: &str, file: Option<&str>) -> Result<Layer, Problem> {
+    let line_of = |key: &str| {
+        let is_key = |line: &str| {
+            line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
+        };
+        text.lines().position(is_key).map_or(1, |index| index + 1)
+    };
+    let table: toml::Table = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        Problem {
+            name: format!("{}:{line}", file.unwrap_or("defaults")),
+            problem: format!("is not valid TOML: {}", error.message()),
+            remedy: String::from("compare with the documented defaults: `greenroom defaults`"),
+        }
+    })?;
+    let mut layer = Layer::default();
+    for (key, value) in table {
+        let origin = file.map_or(Origin::Default, |name| Origin::File(name.to_owned(), line_of(&key)));
+        layer.0.insert(key, (flat(&value), Some(origin)));
+    }
+    Ok(layer)
+}
+
+fn flat(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(items) => items.iter().map(flat).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// The key whose value a `…_file` key names, for secrets only.
+fn secret_of(key: &str) -> Option<&str> {
+    key.strip_suffix("_file").filter(|secret| secret.ends_with("token"))
+}
+
+fn refuse_unknown(layer: &Layer, known: &[String], problems: &mut Vec<Problem>) {
+    for (key, (_, origin)) in &layer.0 {
+        let plain = secret_of(key).unwrap_or(key);
+        if !known.iter().any(|name| name == plain) {
+            let name = match origin {
+                Some(Origin::File(path, line)) => format!("{path}:{line}: {key}"),
+                _ => key.clone(),
+            };
+            problems.push(Problem {
+                name,
+                problem: String::from("is no setting"),
+                remedy: String::from("see the documented defaults: `greenroom defaults`"),
+            });
+        }
+    }
+}
+
+/// `GREENROOM_*`, by envy. Variables that are no settings (a tool's, a test's) are left alone.
+fn environment(known: &[String]) -> Layer {
+    #[derive(Deserialize)]
+    struct All(BTreeMap<String, String>);
+    let all = envy::prefixed(PREFIX).from_env::<All>().map(|All(map)| map).unwrap_or_default();
+    let mut layer = Layer::default();
+    for (key, value) in all {
+        let plain = secret_of(&key).unwrap_or(&key);
+        if known.iter().any(|name| name == plain) {
+            layer.0.insert(key, (value, Some(Origin::Environment)));
+        }
+    }
+    layer
+}
+
+/// Replaces `x_token_file` by `x_token` with the file's contents.
+fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
+    let files: Vec<String> = layer.0.keys().filter(|key| secret_of(key).is_some()).cloned().collect();
+    for key in files {
+        let Some((path, origin)) = layer.0.remove(&key) else { continue };
+        let Some(secret) = secret_of(&key) else { continue };
+        if path.trim().is_empty() {
+            continue;
+        }
+        if layer.0.get(secret).is_some_and(|(text, _)| !text.trim().is_empty()) {
+            problems.push(Problem {
+                name: variable(&key),
+                problem: format!("is set beside {}", variable(secret)),
+                remedy: String::from("keep one of the two"),
+            });
+        }
+        match std::fs::read_to_string(path.trim()) {
+            Ok(text) => {
+                let text =
+                    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(",");
+                layer.0.insert(secret.to_owned(), (text, origin));
+            }
+            Err(error) => problems.push(Problem {
+                name: variable(&key),
+                problem: format!("`{path}` cannot be read ({error})"),
+                remedy: String::from("give the path of a readable file that holds the token"),
+            }),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The operator's settings, read once at start. The only place that reads the environment.
+//!
+//! Layers, each winning over the one before: `templates/defaults.toml` (documented there, parsed here), the file given
+//! with `--config`, `GREENROOM_*` variables, flags. All problems are reported together, each with name and remedy.
+
+mod layer;
+mod projects;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+pub use layer::{DEFAULTS, Layer, Origin};
+pub use projects::ProjectFilter;
+
+use layer::{Layers, Value};
+
+/// What `serve` runs with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// How people reach the server.
+    pub public_url: Url,
+    /// Domain below which previews live, lower case.
+    pub preview_domain: String,
+    /// GitLab's base URL.
+    pub gitlab_url: Url,
+    /// API token.
+    pub gitlab_token: SecretString,
+    /// The longest one call may take.
+    pub gitlab_timeout: Duration,
+    /// Webhook signing tokens.
+    pub signing_tokens: Vec<SecretString>,
+    /// Webhook secret tokens.
+    pub secret_tokens: Vec<SecretString>,
+    /// Folder for everything we keep.
+    pub data_dir: PathBuf,
+    /// Store URL.
+    pub store_url: String,
+    /// Which projects are served.
+    pub projects: ProjectFilter,
+    /// How often everything is looked at.
+    pub resync_interval: Duration,
+    /// Bearer token of the API.
+    pub api_token: Option<SecretString>,
+    /// Instance id, when it is set by hand.
+    pub instance: Option<String>,
+    /// How long delivery ids are kept.
+    pub keep_deliveries: Duration,
+    /// How long history is kept.
+    pub keep_history: Duration,
+    /// Largest artifact in bytes.
+    pub artifact_max_bytes: u64,
+    /// Whether log lines are JSON.
+    pub log_json: bool,
+}
+
+/// One thing that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting, as it was given.
+    pub name: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the settings have {count} problem{}", if count == 1 { "" } else { "s" })?;
+        for Problem { name, problem, remedy } in &self.0 {
+            write!(f, "\n  {name}: {problem}\n    hint: {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks a signing token's form without keeping it; the message never contains the token.
+pub type TokenCheck = fn(&str) -> Result<(), String>;
+
+/// Collects problems while values are read.
+struct Reader {
+    layers: Layers,
+    problems: Vec<Problem>,
+}
+
+impl Settings {
+    /// Reads all layers.
+    ///
+    /// `config` is the file given with `--config`, `flags` what was given on the command line.
+    pub fn load(
+        config: Option<&Path>,
+        flags: Layer,
+        check_signing_token: TokenCheck,
+    ) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let layers = Layers::read(config, flags, &mut problems);
+        let mut reader = Reader { layers, problems };
+        let settings = reader.settings(check_signing_token);
+        match settings {
+            Some(settings) if reader.problems.is_empty() => Ok(settings),
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
+impl Reader {
+    fn settings(&mut self, check_signing_token: TokenCheck) -> Option<Settings> {
+        let listen = self.parsed("listen", "use an address and a port, such as `127.0.0.1:8080`", |text| {
+            text.parse().map_err(|_| String::from("is no socket address"))
+        });
+        let public_url =
+            self.parsed("public_url", "use `http://host[:port]` or `https://host[:port]`", web_url);
+        let preview_domain =
+            self.parsed("preview_domain", "use a host name such as `preview.example.com`", domain);
+        let gitlab_url =
+            self.required("gitlab_url", "set it to GitLab's base URL, such as `https://gitlab.example.com`");
+        let gitlab_url = gitlab_url.and_then(|value| self.parse(&value, "use GitLab's base URL", web_url));
+        let gitlab_token =
+            self.required("gitlab_token", "create an access token with scope `api` and role Developer");
+        let gitlab_timeout = self.duration("gitlab_timeout", Duration::from_secs(1));
+        let signing = self.layers.get("webhook_signing_token");
+        let mut signing_tokens = Vec::new();
+        for token in signing.iter().flat_map(Value::list) {
+            if let Err(problem) = check_signing_token(&token) {
+                let remedy = "copy the signing token from the webhook's page in GitLab, `whsec_…`";
+                self.problem(
+                    signing.as_ref().map_or("webhook_signing_token", |value| &value.name),
+                    &problem,
+                    remedy,
+                );
+            }
+            signing_tokens.push(SecretString::from(token));
+        }
+        let secret_tokens: Vec<SecretString> = self
+            .layers
+            .get("webhook_secret_token")
+            .iter()
+            .flat_map(Value::list)
+            .map(SecretString::from)
+            .collect();
+        if signing_tokens.is_empty() && secret_tokens.is_empty() {
+            self.problem(
+                "GREENROOM_WEBHOOK_SIGNING_TOKEN",
+                "no webhook token is set, so nobody could prove to be GitLab",
+                "set the signing token of the webhook (GitLab 19.0 and newer), or GREENROOM_WEBHOOK_SECRET_TOKEN",
+            );
+        }
+        let data_dir = self
+            .required("data_dir", "set it to a folder that can be written")
+            .map(|v| PathBuf::from(v.text));
+        let store_url = self.layers.get("store_url");
+        if let Some(value) = &store_url
+            && !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| value.text.starts_with(scheme))
+        {
+            let remedy = "use `sqlite:///path/to/file?mode=rwc` or `postgres://user@host/database`";
+            self.problem(&value.name, "names neither SQLite nor PostgreSQL", remedy);
+        }
+        let projects = match self.layers.get("projects") {
+            None => Some(ProjectFilter::default()),
+            Some(value) => self.parse(&value, "use globs such as `acme/web` or `acme/**`", |_| {
+                ProjectFilter::new(&value.list())
+            }),
+        };
+        let resync_interval = self.duration("resync_interval", Duration::from_secs(1));
+        let keep_deliveries = self.duration("keep_deliveries", Duration::from_mins(1));
+        let keep_history = self.duration("keep_history", Duration::from_mins(1));
+        let artifact_max_bytes =
+            self.parsed("artifact_max_mib", "use a whole number of MiB, from 1 up", |text| {
+                let mib: u64 = text.parse().map_err(|_| String::from("is no whole number"))?;
+                mib.checked_mul(1 << 20)
+                    .filter(|bytes| *bytes > 0)
+                    .ok_or_else(|| String::from("is out of range"))
+            });
+        let log_json = self.parsed("log_format", "use `text` or `json`", |text| match text {
+            "text" => Ok(false),
+            "json" => Ok(true),
+            _ => Err(String::from("is no log format")),
+        });
+        let instance = match self.layers.get("instance") {
+            None => None,
+            Some(value) => self.parse(&value, "use 1 to 63 of `a-z`, `0-9` and `-`", |text| {
+                let label = crate::preview::valid_dns_label(text);
+                if label { Ok(text.to_owned()) } else { Err(String::from("is no valid id")) }
+            }),
+        };
+        let data_dir = data_dir?;
+        Some(Settings {
+            listen: listen?,
+            public_url: public_url?,
+            preview_domain: preview_domain?,
+            gitlab_url: gitlab_url?,
+            gitlab_token: SecretString::from(gitlab_token?.text),
+            gitlab_timeout: gitlab_timeout?,
+            signing_tokens,
+            secret_tokens,
+            store_url: store_url.map_or_else(
+                || format!("sqlite://{}?mode=rwc", data_dir.join("greenroom.db").display()),
+                |v| v.text,
+            ),
+            data_dir,
+            projects: projects?,
+            resync_interval: resync_interval?,
+            api_token: self.layers.get("api_token").map(|value| SecretString::from(value.text)),
+            instance,
+            keep_deliveries: keep_deliveries?,
+            keep_history: keep_history?,
+            artifact_max_bytes: artifact_max_bytes?,
+            log_json: log_json?,
+        })
+    }
+
+    fn problem(&mut self, name: &str, problem: &str, remedy: &str) {
+        self.problems.push(Problem {
+            name: name.to_owned(),
+            problem: problem.to_owned(),
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn required(&mut self, key: &'static str, remedy: &str) -> Option<Value> {
+        let value = self.layers.get(key);
+        if value.is_none() {
+            self.problem(&layer::variable(key), "is not set", remedy);
+        }
+        value
+    }
+
+    fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        remedy: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.required(key, remedy)?;
+        self.parse(&value, remedy, parse)
+    }
+
+    fn parse<T>(
+        &mut self,
+        value: &Value,
+        remedy: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(&value.text) {
+            Ok(parsed) => Some(parsed),
+            Err(problem) => {
+                self.problem(&value.name, &format!("`{}` {problem}", value.text), remedy);
+                None
+            }
+        }
+    }
+
+    fn duration(&mut self, key: &'static str, least: Duration) -> Option<Duration> {
+        self.parsed(key, "use a duration such as `30s`, `5m` or `8d`", |text| {
+            let span: jiff::Span = text.parse().map_err(|_| String::from("is no duration"))?;
+            let exact = span
+                .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+                .map_err(|_| String::from("has no fixed length"))?;
+            let length = Duration::try_from(exact).map_err(|_| String::from("is negative"))?;
+            if length < least {
+                return Err(format!("is shorter than {} s", least.as_secs()));
+            }
+            Ok(length)
+        })
+    }
+}
+
+fn web_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("is no URL ({error})"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(String::from("is no web address"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(String::from("contains credentials, which do not belong there"));
+    }
+    Ok(url)
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let lower = text.trim_end_matches('.').to_ascii_lowercase();
+    let labels = lower.split('.').all(crate::preview::valid_dns_label);
+    // A preview's name takes up to 63 characters and a dot of the 253 that DNS allows.
+    if labels && lower.len() <= 189 { Ok(lower) } else { Err(String::from("is no host name")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn load(file: &str) -> Result<Settings, Problems> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("greenroom.toml");
+        std::fs::write(&path, file).unwrap();
+        let refuse = |token: &str| {
+            if token.starts_with("whsec_") {
+                Ok(())
+            } else {
+                Err(String::from("does not begin with `whsec_`"))
+            }
+        };
+        Settings::load(Some(&path), Layer::default(), refuse).map_err(|Problems(all)| {
+            let shorten = |text: String| text.replace(&path.display().to_string(), "greenroom.toml");
+            Problems(all.into_iter().map(|p| Problem { name: shorten(p.name), ..p }).collect())
+        })
+    }
+
+    const ENOUGH: &str =
+        "gitlab_url = 'https://gitlab.example.com'\ngitlab_token = 't'\nwebhook_secret_token = ['s']\n";
+
+    #[test]
+    fn the_defaults_hold_what_is_documented() {
+        let settings = load(ENOUGH).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.public_url.as_str(), "http://localhost:8080/");
+        assert_eq!(settings.preview_domain, "preview.localhost");
+        assert_eq!(settings.resync_interval, Duration::from_mins(5));
+        assert_eq!(settings.store_url, "sqlite://./greenroom-data/greenroom.db?mode=rwc");
+        assert_eq!(settings.keep_deliveries, Duration::from_hours(8 * 24));
+        assert!(settings.projects.serves("any/thing"));
+        assert!(settings.api_token.is_none());
+    }
+
+    #[test]
+    fn all_problems_are_told_together_each_with_name_and_remedy() {
+        let told = load(
+            "listen = 'localhost'\npublic_url = 'ftp://x'\npreview_domain = 'a b'\ngitlab_url = 'https://u:p@h'\n\
+             resync_interval = '10ms'\nstore_url = 'mysql://x'\nprojects = ['a[']\nkeep_history = 'long'\n\
+             artifact_max_mib = 0\nlog_format = 'xml'\nwebhook_signing_token = ['hush']\ninstance = 'A_B'\n\
+             gitlab_tokn = 'x'\n",
+        )
+        .unwrap_err();
+        assert_snapshot!(told);
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let settings = load(&ENOUGH.replace("'t'", "'glpat-secret'").replace("'s'", "'hush-hush'")).unwrap();
+        let printed = format!("{settings:?}");
+        assert!(!printed.contains("glpat-secret") && !printed.contains("hush-hush"), "{printed}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_with_its_line() {
+        assert_snapshot!(load("listen = '127.0.0.1:1'\npublic_url =\n").unwrap_err().0[0].problem);
+    }
+}

@@ -1,0 +1,111 @@
+//! Metrics in OpenMetrics text. Service values (queue, previews) are read when they are asked for.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Counts looks and their time.
+#[derive(Debug)]
+pub struct Looks {
+    done: AtomicU64,
+    failed: AtomicU64,
+    seconds: Histogram,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self {
+            done: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            seconds: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+        }
+    }
+}
+
+impl Looks {
+    /// One look took this long.
+    pub fn record(&self, time: Duration, ok: bool) {
+        let counter = if ok { &self.done } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.seconds.observe(time.as_secs_f64());
+    }
+}
+
+/// What is read at the moment of a scrape.
+#[derive(Debug, Default)]
+pub struct Sample {
+    /// Deliveries by outcome.
+    pub deliveries: Vec<(&'static str, u64)>,
+    /// GitLab calls by kind.
+    pub gitlab: Vec<(&'static str, u64)>,
+    /// Previews by state.
+    pub previews: Vec<(&'static str, i64)>,
+    /// Keys that are due, keys that wait for later.
+    pub queue: (i64, i64),
+    /// How long the oldest due key waits, in seconds.
+    pub oldest: i64,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Label {
+    kind: &'static str,
+}
+
+/// Turns counters into text.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Metrics;
+
+impl Metrics {
+    /// All metrics as OpenMetrics text.
+    ///
+    /// # Errors
+    /// Only when the encoder fails to write to memory.
+    pub fn render(self, looks: &Looks, sample: &Sample) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::with_prefix("greenroom");
+        registry.register("look_seconds", "How long looks took", looks.seconds.clone());
+        let previews = Family::<Label, Gauge>::default();
+        for (kind, count) in &sample.previews {
+            previews.get_or_create(&Label { kind }).set(*count);
+        }
+        registry.register("previews", "Previews by state", previews);
+        let queue = Family::<Label, Gauge>::default();
+        queue.get_or_create(&Label { kind: "due" }).set(sample.queue.0);
+        queue.get_or_create(&Label { kind: "later" }).set(sample.queue.1);
+        registry.register("queue_keys", "Keys in the work queue", queue);
+        let oldest = Gauge::<i64>::default();
+        oldest.set(sample.oldest);
+        registry.register("queue_oldest_seconds", "How long the oldest due key waits", oldest);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        registry.register("looks_done", "Looks that ended well", ConstCounter::new(read(&looks.done)));
+        registry.register(
+            "looks_failed",
+            "Looks that failed and are retried",
+            ConstCounter::new(read(&looks.failed)),
+        );
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        let end = text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len);
+        text.truncate(end);
+        counters(&mut text, "greenroom_deliveries", "Webhook deliveries by outcome", &sample.deliveries)?;
+        counters(&mut text, "greenroom_gitlab_calls", "Calls to GitLab by kind", &sample.gitlab)?;
+        text.push_str("# EOF\n");
+        Ok(text)
+    }
+}
+
+/// A family of counters whose values live elsewhere; the library's families only count up by themselves.
+fn counters(text: &mut String, name: &str, help: &str, values: &[(&'static str, u64)]) -> std::fmt::Result {
+    writeln!(text, "# HELP {name} {help}.\n# TYPE {name} counter")?;
+    for (kind, value) in values {
+        writeln!(text, "{name}_total{{kind=\"{kind}\"}} {value}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! Logs and metrics.
+
+mod metrics;
+
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+pub use metrics::{Looks, Metrics, Sample};
+
+/// Starts logging to stderr. `filter` is in `tracing`'s words, such as `info` or `greenroom=debug`.
+pub fn start(json: bool, filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    // A second start (the demo runs several parts in one process) keeps the first.
+    let _ = if json {
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+    } else {
+        registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(false)).try_init()
+    };
+}

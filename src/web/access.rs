@@ -1,0 +1,108 @@
+//! Who may use the API.
+
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
+use actix_web::{FromRequest, HttpRequest, web};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{Api, Problem};
+
+/// A caller who may use the API.
+pub(super) struct Operator;
+
+impl FromRequest for Operator {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let Some(api) = request.app_data::<web::Data<Api>>() else { return ready(Err(Problem::internal())) };
+        let allowed = match &api.token {
+            Some(token) => has_token(request.headers(), token)
+                .then_some(())
+                .ok_or("send the API token as `Authorization: Bearer …`"),
+            None => is_local(request.peer_addr().map(|peer| peer.ip()), request.headers())
+                .then_some(())
+                .ok_or("without GREENROOM_API_TOKEN this answers on loopback only, and not through a proxy"),
+        };
+        ready(allowed.map(|()| Self).map_err(Problem::unauthorized))
+    }
+}
+
+/// Compares digests, so that neither content nor length of the token shows in the time it takes.
+fn has_token(headers: &HeaderMap, token: &SecretString) -> bool {
+    let given = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map_or("", |(_, given)| given.trim());
+    Sha256::digest(given).ct_eq(&Sha256::digest(token.expose_secret())).into()
+}
+
+/// A peer on this machine that names this machine: a page from elsewhere in somebody's browser names another host, and
+/// a proxy leaves its traces.
+fn is_local(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
+    let proxied = headers
+        .keys()
+        .any(|name| name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-"));
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    let local_host = host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback());
+    peer.is_some_and(|peer| peer.is_loopback()) && local_host && !proxied
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
+        all.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn without_a_token_only_this_machine_may_ask_and_only_directly() {
+        let here: Option<IpAddr> = Some([127, 0, 0, 1].into());
+        for (peer, given, allowed) in [
+            (here, vec![("host", "localhost:8080")], true),
+            (here, vec![("host", "127.0.0.1")], true),
+            (here, vec![("host", "[::1]:8080")], true),
+            (here, vec![("host", "greenroom.example.com")], false),
+            (here, vec![("host", "localhost.example.com")], false),
+            (here, vec![], false),
+            (here, vec![("host", "localhost"), ("x-forwarded-for", "10.0.0.1")], false),
+            (here, vec![("host", "localhost"), ("forwarded", "for=10.0.0.1")], false),
+            (Some([10, 0, 0, 1].into()), vec![("host", "localhost")], false),
+            (None, vec![("host", "localhost")], false),
+        ] {
+            assert_eq!(is_local(peer, &headers(&given)), allowed, "{peer:?} {given:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_asked_for_whole() {
+        let token = SecretString::from("hush");
+        for (given, allowed) in [
+            ("Bearer hush", true),
+            ("bearer hush", true),
+            ("Bearer hus", false),
+            ("Bearer hush2", false),
+            ("Basic hush", false),
+            ("hush", false),
+            ("Bearer ", false),
+        ] {
+            assert_eq!(has_token(&headers(&[("authorization", given)]), &token), allowed, "{given}");
+        }
+        assert!(!has_token(&headers(&[]), &token));
+    }
+}

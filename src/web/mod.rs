@@ -1,0 +1,82 @@
+//! JSON API, health and metrics.
+//!
+//! Needs: the store. GitLab and the engine are never called from here.
+//!
+//! Who may ask (`access.rs`): with an API token set, whoever sends it; without one, only loopback peers that name a
+//! loopback host and came through no proxy. `/livez` and `/readyz` answer everybody.
+
+mod access;
+mod previews;
+mod problem;
+
+use std::sync::Arc;
+
+use actix_web::http::header::ContentType;
+use actix_web::{HttpResponse, web};
+use secrecy::SecretString;
+
+use access::Operator;
+pub use problem::Problem;
+
+use crate::clock::Clock;
+use crate::preview::State;
+use crate::store::Store;
+use crate::telemetry::{Looks, Metrics, Sample};
+
+/// Reads counters that live in rooms this one does not know.
+pub type Counters = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+
+/// What the routes need.
+pub struct Api {
+    /// Deliveries, queue, previews.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Bearer token that is asked for, if any.
+    pub token: Option<SecretString>,
+    /// Looks so far.
+    pub looks: Arc<Looks>,
+    /// Deliveries by outcome.
+    pub deliveries: Counters,
+    /// Calls to GitLab by kind.
+    pub gitlab: Counters,
+    /// Our id.
+    pub instance: String,
+}
+
+/// Mounts the routes. Needs `web::Data<Api>`.
+pub fn configure(config: &mut web::ServiceConfig) {
+    config
+        .route("/livez", web::get().to(async || HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n")))
+        .route("/readyz", web::get().to(readyz))
+        .route("/metrics", web::get().to(metrics))
+        .route("/api/v1/previews", web::get().to(previews::list))
+        .route("/api/v1/previews/{project_id}/{mr_iid}", web::get().to(previews::one))
+        .default_service(web::to(async || Problem::not_found("there is nothing at this address").response()));
+}
+
+async fn readyz(api: web::Data<Api>) -> HttpResponse {
+    match api.store.ready().await {
+        Ok(()) => HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n"),
+        Err(error) => {
+            tracing::warn!(%error, "not ready");
+            Problem::unavailable("the store does not answer").response()
+        }
+    }
+}
+
+async fn metrics(_: Operator, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let now = api.clock.now();
+    let all = api.store.previews().await?;
+    let count = |state: State| i64::try_from(all.iter().filter(|p| p.state == state).count()).unwrap_or(i64::MAX);
+    let depth = api.store.queue_depth(now).await?;
+    let sample = Sample {
+        deliveries: (api.deliveries)(),
+        gitlab: (api.gitlab)(),
+        previews: State::ALL.iter().map(|state| (state.as_str(), count(*state))).collect(),
+        queue: (depth.due, depth.later),
+        oldest: depth.oldest / 1000,
+    };
+    let text = Metrics.render(&api.looks, &sample).map_err(|_| Problem::internal())?;
+    Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text))
+}

@@ -1,0 +1,164 @@
+//! The real binary as a child process: started, asked over HTTP, killed and started again.
+
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use http::header;
+use reqwest::Response;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use url::Url;
+
+use super::{free_address, until};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// `greenroom serve` on a free port of its own, with a data folder of its own and nothing of our environment.
+pub struct Greenroom {
+    address: SocketAddr,
+    settings: Vec<(String, String)>,
+    home: TempDir,
+    child: Arc<Mutex<Option<Child>>>,
+    client: reqwest::Client,
+}
+
+impl Greenroom {
+    /// Starts with these settings over the ones every test needs, and waits until it is alive.
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let greenroom = Self::prepare(settings);
+        greenroom.spawn().await;
+        greenroom
+    }
+
+    fn prepare(settings: &[(&str, &str)]) -> Self {
+        let given =
+            |name| settings.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let address = given("GREENROOM_LISTEN").map_or_else(free_address, |listen| listen.parse().unwrap());
+        let home = tempfile::tempdir().unwrap();
+        let mut all = vec![
+            ("GREENROOM_LISTEN".to_owned(), address.to_string()),
+            ("GREENROOM_PUBLIC_URL".to_owned(), format!("http://{address}")),
+            ("GREENROOM_PREVIEW_DOMAIN".to_owned(), "preview.localhost".to_owned()),
+            ("GREENROOM_DATA_DIR".to_owned(), home.path().join("data").display().to_string()),
+        ];
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self { address, settings: all, home, child: Arc::default(), client }
+    }
+
+    async fn spawn(&self) {
+        let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_greenroom"))
+            .arg("serve")
+            .env_clear()
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.home.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        *self.child.lock().unwrap() = Some(child);
+        until("greenroom is alive", DEADLINE, || async {
+            if let Some(status) = self.exited() {
+                panic!("greenroom ended at its start, {status}:\n{}", self.log());
+            }
+            let answer = self.client.get(format!("http://{}/livez", self.address)).send().await;
+            answer.and_then(Response::error_for_status)
+        })
+        .await;
+    }
+
+    /// Its own address, as GitLab and operators reach it.
+    pub fn url(&self) -> Url {
+        format!("http://{}", self.address).parse().unwrap()
+    }
+
+    /// `kill -9`: no farewell, nothing written.
+    pub fn kill9(&self) {
+        kill(&self.child);
+    }
+
+    /// `kill -9` for a hook of the wire, which outlives the borrow.
+    pub fn kill_switch(&self) -> impl Fn() + Send + Sync + 'static {
+        let child = self.child.clone();
+        move || kill(&child)
+    }
+
+    /// Ends it if it still runs, and starts it again: same settings, same data, same port.
+    pub async fn restart(&self) {
+        self.kill9();
+        self.spawn().await;
+    }
+
+    /// Asks it to end (SIGTERM), and tells how it did and how long that took.
+    pub async fn terminate(&self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        let pid = self.child.lock().unwrap().as_ref().map(Pid::from_child).expect("greenroom runs");
+        kill_process(pid, Signal::TERM).unwrap();
+        let status = until("greenroom ends when asked to", DEADLINE, || async { self.exited() }).await;
+        self.child.lock().unwrap().take();
+        (status, began.elapsed())
+    }
+
+    /// Whether it has ended, and how.
+    pub fn exited(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().as_mut().and_then(|child| child.try_wait().unwrap())
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.gateway(&self.address.to_string(), path).await
+    }
+
+    /// A visitor's request: the host name as the browser sends it, the connection to loopback.
+    pub async fn gateway(&self, host: &str, path: &str) -> Response {
+        let request = self.client.get(format!("http://{}{path}", self.address)).header(header::HOST, host);
+        request.send().await.unwrap_or_else(|error| panic!("GET {host}{path}: {error}"))
+    }
+
+    /// What the JSON API says of the merge request's preview; nothing where it knows none.
+    pub async fn preview(&self, project: u64, iid: u64) -> Option<Value> {
+        let answer = self.get(&format!("/api/v1/previews/{project}/{iid}")).await;
+        if answer.status() == 404 {
+            return None;
+        }
+        Some(answer.error_for_status().unwrap().json().await.unwrap())
+    }
+
+    /// Everything it logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.home.path().join("greenroom.log")
+    }
+}
+
+impl Drop for Greenroom {
+    fn drop(&mut self) {
+        self.kill9();
+        if thread::panicking() {
+            eprintln!("greenroom's log:\n{}", self.log());
+        }
+    }
+}
+
+fn kill(child: &Mutex<Option<Child>>) {
+    if let Some(mut child) = child.lock().unwrap().take() {
+        let _ended_already = child.kill();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,328 @@
+//! The wire between greenroom and its GitLab: it carries, counts, and breaks on command.
+//!
+//! ```ignore
+//! let wire = Wire::to_gitlab(gitlab.url()).await;
+//! wire.on("POST", "*/notes").answer(502, &[], "<html>Bad Gateway</html>"); // the next one
+//! wire.on("PUT", "*/deployments/*").always().hang();
+//! wire.any().nth(7).after(app.kill_switch()); // GitLab did it, greenroom never hears of it
+//! ```
+
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+};
+
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use globset::{Glob, GlobMatcher};
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, task::JoinHandle};
+use url::Url;
+
+use super::prism::{Docket, Exchange};
+
+/// A proxy in the test process. Forwards bytes, redirects and the `Host` header as they are.
+pub struct Wire {
+    url: Url,
+    line: Arc<Line>,
+    accepting: JoinHandle<()>,
+}
+
+/// One request as it came by. `status` is what the client was answered, if it was.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub method: String,
+    /// Path and query as sent, still encoded.
+    pub path: String,
+    pub body: String,
+    pub status: Option<u16>,
+}
+
+struct Line {
+    upstream: Url,
+    client: reqwest::Client,
+    docket: Option<Docket>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    cut: bool,
+    calls: Vec<Call>,
+    plans: Vec<Plan>,
+}
+
+struct Plan {
+    method: &'static str,
+    path: GlobMatcher,
+    seen: usize,
+    fires: RangeInclusive<usize>,
+    act: Act,
+}
+
+#[derive(Clone)]
+enum Act {
+    Answer(Response<Full<Bytes>>),
+    Hang,
+    Cut,
+    Lose,
+    Before(Hook),
+    After(Hook),
+}
+
+type Hook = Arc<dyn Fn() + Send + Sync>;
+
+impl Wire {
+    /// A wire to GitLab: what GitLab's OpenAPI document does not allow, of either side, fails the test when the wire drops.
+    pub async fn to_gitlab(gitlab: &Url) -> Self {
+        Self::start(gitlab, Docket::open()).await
+    }
+
+    /// A wire to anything else, such as GitLab's to greenroom's webhook.
+    pub async fn to(upstream: &Url) -> Self {
+        Self::start(upstream, None).await
+    }
+
+    async fn start(upstream: &Url, docket: Option<Docket>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let line = Arc::new(Line {
+            upstream: upstream.clone(),
+            client: reqwest::Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap(),
+            docket,
+            state: Mutex::default(),
+        });
+        let accepting = tokio::spawn({
+            let line = line.clone();
+            serve(listener, move |request| {
+                let line = line.clone();
+                async move { line.carry(request).await }
+            })
+        });
+        Self { url, line, accepting }
+    }
+
+    /// Where the client of this wire connects to.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// From now on every connection breaks without an answer.
+    pub fn cut(&self) {
+        self.line.state.lock().unwrap().cut = true;
+    }
+
+    /// Ends the cut and forgets every plan.
+    pub fn heal(&self) {
+        let mut state = self.line.state.lock().unwrap();
+        state.cut = false;
+        state.plans.clear();
+    }
+
+    /// Plans something for calls of this method whose path and query fit the glob (`*` is any text): the next one, unless
+    /// [`On::nth`] or [`On::always`] says otherwise. Calls count from here on; of several plans for one call the oldest wins.
+    pub fn on(&self, method: &'static str, path: &str) -> On<'_> {
+        On { line: &self.line, method, path: Glob::new(path).unwrap().compile_matcher(), fires: 1..=1 }
+    }
+
+    /// Plans something for calls of any kind.
+    pub fn any(&self) -> On<'_> {
+        self.on("*", "*")
+    }
+
+    /// Every call so far, in order of arrival.
+    pub fn calls(&self) -> Vec<Call> {
+        self.line.state.lock().unwrap().calls.clone()
+    }
+
+    /// What the OpenAPI document has against the exchanges so far, for a test that expects it; the drop then is content.
+    /// Nothing where Prism is not at hand.
+    pub fn violations(&self) -> Option<Vec<String>> {
+        self.line.docket.as_ref().map(Docket::take)
+    }
+
+    /// How many calls of this method and path came by.
+    pub fn count(&self, method: &str, path: &str) -> usize {
+        let path = Glob::new(path).unwrap().compile_matcher();
+        self.calls().iter().filter(|call| call.method == method && path.is_match(&call.path)).count()
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        if let Some(docket) = &self.line.docket {
+            docket.close();
+        }
+    }
+}
+
+/// A plan in the making; the last word of the sentence lays it down.
+#[must_use = "say what shall happen"]
+pub struct On<'a> {
+    line: &'a Line,
+    method: &'static str,
+    path: GlobMatcher,
+    fires: RangeInclusive<usize>,
+}
+
+impl On<'_> {
+    /// For the n-th fitting call, counted from 1.
+    pub fn nth(mut self, n: usize) -> Self {
+        self.fires = n..=n;
+        self
+    }
+
+    /// For every fitting call until [`Wire::heal`].
+    pub fn always(mut self) -> Self {
+        self.fires = 1..=usize::MAX;
+        self
+    }
+
+    /// Answers in GitLab's place; GitLab never hears of the call.
+    pub fn answer(self, status: u16, headers: &[(&str, &str)], body: &str) {
+        let answer = headers
+            .iter()
+            .fold(Response::builder().status(status), |answer, (name, value)| answer.header(*name, *value));
+        let answer = answer.body(Full::from(body.to_owned())).unwrap();
+        self.lay(Act::Answer(answer));
+    }
+
+    /// Takes the call and says nothing until the client gives up.
+    pub fn hang(self) {
+        self.lay(Act::Hang);
+    }
+
+    /// Breaks the connection before GitLab hears of the call.
+    pub fn cut(self) {
+        self.lay(Act::Cut);
+    }
+
+    /// Lets GitLab do it, then breaks the connection instead of passing the answer on.
+    pub fn lose(self) {
+        self.lay(Act::Lose);
+    }
+
+    /// Runs `hook` before GitLab hears of the call, which then goes on.
+    pub fn before(self, hook: impl Fn() + Send + Sync + 'static) {
+        self.lay(Act::Before(Arc::new(hook)));
+    }
+
+    /// Runs `hook` when GitLab has answered and the client has not seen it yet.
+    pub fn after(self, hook: impl Fn() + Send + Sync + 'static) {
+        self.lay(Act::After(Arc::new(hook)));
+    }
+
+    fn lay(self, act: Act) {
+        let plan = Plan { method: self.method, path: self.path, seen: 0, fires: self.fires, act };
+        self.line.state.lock().unwrap().plans.push(plan);
+    }
+}
+
+impl Line {
+    /// Carries one call. An error breaks the connection.
+    async fn carry(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+
+        let (number, act) = self.note(head.method.as_str(), &path, &body)?;
+        match &act {
+            Some(Act::Answer(answer)) => {
+                self.answered(number, answer.status().as_u16());
+                return Ok(answer.clone());
+            }
+            Some(Act::Hang) => std::future::pending().await,
+            Some(Act::Cut) => bail!("cut"),
+            Some(Act::Before(hook)) => hook(),
+            Some(Act::Lose | Act::After(_)) | None => {}
+        }
+
+        let upstream = format!("{}{path}", self.upstream.as_str().trim_end_matches('/'));
+        let sent = self.client.request(head.method.clone(), upstream);
+        let reply = sent.headers(end_to_end(&head.headers)).body(body.clone()).send().await?;
+        let mut answer = Response::builder().status(reply.status());
+        *answer.headers_mut().unwrap() = end_to_end(reply.headers());
+        let answer = answer.body(reply.bytes().await?)?;
+        if let Some(docket) = &self.docket {
+            let request = Request::from_parts(head, body);
+            docket.add(Exchange { request, answer: answer.clone() });
+        }
+
+        match act {
+            Some(Act::Lose) => bail!("lost"),
+            Some(Act::After(hook)) => hook(),
+            _ => {}
+        }
+        self.answered(number, answer.status().as_u16());
+        Ok(answer.map(Full::from))
+    }
+
+    /// Writes the call down and looks up what is planned for it.
+    fn note(&self, method: &str, path: &str, body: &[u8]) -> Result<(usize, Option<Act>)> {
+        let mut state = self.state.lock().unwrap();
+        state.calls.push(Call {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            body: String::from_utf8_lossy(body).into_owned(),
+            status: None,
+        });
+        if state.cut {
+            bail!("cut");
+        }
+        let mut act = None;
+        for plan in &mut state.plans {
+            if (plan.method == "*" || plan.method == method) && plan.path.is_match(path) {
+                plan.seen += 1;
+                if act.is_none() && plan.fires.contains(&plan.seen) {
+                    act = Some(plan.act.clone());
+                }
+            }
+        }
+        Ok((state.calls.len() - 1, act))
+    }
+
+    fn answered(&self, number: usize, status: u16) {
+        if let Some(call) = self.state.lock().unwrap().calls.get_mut(number) {
+            call.status = Some(status);
+        }
+    }
+}
+
+/// Serves HTTP on the listener until dropped. A handler's error breaks the connection without an answer.
+pub async fn serve<H, F>(listener: TcpListener, handler: H)
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<Full<Bytes>>>> + Send + 'static,
+{
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        let _ = stream.set_nodelay(true);
+        let handler = handler.clone();
+        connections.spawn(async move {
+            let service = service_fn(handler);
+            let _broken = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// The headers that belong to the message rather than to one hop of it.
+pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    for name in
+        [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TE, header::UPGRADE]
+    {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers
+}
