@@ -56,7 +56,11 @@ impl World {
             signing_token: Some(SIGNING.to_owned()),
             secret_token: Some("hush".to_owned()),
         };
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .unwrap();
         Self { sandbox: start(config).await.unwrap(), client, received }
     }
 
@@ -126,7 +130,9 @@ impl World {
     /// A commit on a new or old branch; gives its SHA.
     pub async fn commit(&self, branch: &str) -> String {
         let files = json!({ "index.html": format!("<h1>{branch}</h1>") });
-        let pushed = self.control("projects/acme%2Fweb/push", json!({ "refs": [{ "ref": branch, "files": files }] })).await;
+        let pushed = self
+            .control("projects/acme%2Fweb/push", json!({ "refs": [{ "ref": branch, "files": files }] }))
+            .await;
         pushed[0]["after"].as_str().unwrap().to_owned()
     }
 
@@ -189,7 +195,12 @@ impl Received {
         let url = format!("http://{}/webhook", listener.local_addr().unwrap());
         let received = Self { url, hooks: Arc::default(), answers: Arc::default() };
         let data = web::Data::new(received.clone());
-        let app = move || App::new().app_data(data.clone()).app_data(web::PayloadConfig::new(64 << 20)).default_service(web::to(receive));
+        let app = move || {
+            App::new()
+                .app_data(data.clone())
+                .app_data(web::PayloadConfig::new(64 << 20))
+                .default_service(web::to(receive))
+        };
         tokio::spawn(HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run());
         received
     }
@@ -205,7 +216,8 @@ impl Received {
 }
 
 async fn receive(received: web::Data<Received>, request: HttpRequest, body: String) -> HttpResponse {
-    let headers = request.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+    let headers =
+        request.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
     let hook = Hook { headers: headers.collect(), body: serde_json::from_str(&body).unwrap(), raw: body };
     received.hooks.lock().unwrap().push(hook);
     let status = received.answers.lock().unwrap().pop_front().unwrap_or(200);
