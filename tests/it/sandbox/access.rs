@@ -11,7 +11,6 @@ async fn no_token_and_an_unknown_one_are_401() {
         let answer = world.ask(token, Method::GET, "/api/v4/user", None).await;
         assert_eq!(answer.expect(401), json!({ "message": "401 Unauthorized" }));
     }
-    world.stop().await;
 }
 
 #[tokio::test]
