@@ -196,7 +196,8 @@ impl State {
 
     /// Puts a delivery into the record as a new attempt and gives its number there.
     pub(super) fn enlist(&mut self, delivery: Delivery) -> u64 {
-        let number = self.deliveries.len() as u64 + 1;
+        self.delivered += 1;
+        let number = self.delivered;
         let status = if delivery.was_sent() { Fate::Pending } else { delivery.status };
         self.deliveries.push(Delivery { number, status, response_code: None, error: None, ..delivery });
         number

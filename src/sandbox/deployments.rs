@@ -212,8 +212,8 @@ async fn create(gitlab: Gitlab, caller: Caller, path: web::Path<String>, params:
     let mut state = gitlab.lock();
     let project = state.enter(&caller, &path, DEVELOPER)?;
     let (name, sha) = (params.required("environment")?, params.required("sha")?);
-    let (reference, tag) =
-        (params.required("ref")?, params.flag("tag").ok_or_else(|| Refusal::missing("tag"))?);
+    let reference = params.required("ref")?;
+    params.required("tag")?;
     let status = params.required("status")?;
     if !["running", "success", "failed", "canceled"].contains(&status.as_str()) {
         return Err(Refusal::invalid("status does not have a valid value"));

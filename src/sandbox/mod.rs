@@ -65,5 +65,5 @@ pub struct Config {
 ///
 /// The person `dev` with the token `dev-token` is there from the start, as Maintainer.
 pub async fn start(config: Config) -> Result<Sandbox, Error> {
-    server::start(config).await
+    server::start(&config).await
 }

@@ -66,9 +66,9 @@ impl Sandbox {
     }
 }
 
-pub(super) async fn start(config: Config) -> Result<Sandbox, Error> {
-    let api_socket = listen(config.listen)?;
-    let storage_socket = listen(SocketAddr::new(config.listen.ip(), 0))?;
+pub(super) async fn start(config: &Config) -> Result<Sandbox, Error> {
+    let api_socket = listen(config.listen).await?;
+    let storage_socket = listen(SocketAddr::new(config.listen.ip(), 0)).await?;
     let address = |listener: &TcpListener| listener.local_addr().map(|address| format!("http://{address}"));
     let failed = |source| Error::Listen { address: config.listen, source };
     let url = address(&api_socket).map_err(failed)?;
@@ -76,7 +76,7 @@ pub(super) async fn start(config: Config) -> Result<Sandbox, Error> {
 
     let (outbox, fired) = tokio::sync::mpsc::unbounded_channel();
     let mut state = State::new(url.clone(), storage_url, outbox);
-    furnish(&mut state, &config).map_err(|_| Error::Config(config.project.clone()))?;
+    furnish(&mut state, config).map_err(|_| Error::Config(config.project.clone()))?;
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
     let shared = Arc::new(Shared::new(state, http));
     let sender = tokio::spawn(delivery::run(Arc::clone(&shared), fired));
@@ -108,8 +108,9 @@ pub(super) async fn start(config: Config) -> Result<Sandbox, Error> {
     Ok(Sandbox { url, listeners, tasks: vec![sender, serve(api), serve(storage)] })
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).map_err(|source| Error::Listen { address, source })
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    let listener = tokio::net::TcpListener::bind(address).await.and_then(tokio::net::TcpListener::into_std);
+    listener.map_err(|source| Error::Listen { address, source })
 }
 
 fn routes(api: &mut web::ServiceConfig) {

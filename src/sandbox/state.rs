@@ -60,6 +60,8 @@ pub(super) struct State {
     /// Download paths handed out so far: secret → project and job.
     pub(super) downloads: HashMap<String, (u64, u64)>,
     pub(super) deliveries: Vec<Delivery>,
+    /// How many deliveries there ever were.
+    pub(super) delivered: u64,
     pub(super) outbox: Outbox,
     pub(super) faults: Faults,
     pub(super) calls: Vec<Call>,
@@ -113,6 +115,7 @@ impl State {
             notes: BTreeMap::new(),
             downloads: HashMap::new(),
             deliveries: Vec::new(),
+            delivered: 0,
             outbox,
             faults: Faults::default(),
             calls: Vec::new(),

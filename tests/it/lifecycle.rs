@@ -132,7 +132,10 @@ async fn a_merge_train_never_deploys() {
     let jobs = serde_json::json!([{
         "name": "build", "status": "success", "artifact": { "files": { "dist/index.html": page } },
     }]);
-    world.gitlab.act("pipelines", serde_json::json!({ "mr_iid": mr, "kind": "merge_train", "jobs": jobs })).await;
+    world
+        .gitlab
+        .act("pipelines", serde_json::json!({ "mr_iid": mr, "kind": "merge_train", "jobs": jobs }))
+        .await;
     world.rests().await;
     let waiting = world.becomes(mr, "waiting").await;
     assert!(waiting["reason"].as_str().unwrap().starts_with("no pipeline"), "{waiting}");
@@ -170,7 +173,10 @@ async fn a_project_without_a_file_hears_nothing_from_us() {
 #[tokio::test]
 async fn a_broken_file_is_told_with_its_place() {
     let world = World::start().await;
-    world.gitlab.push("feature", &[(".greenroom.yml", "version: 1\nengine: static\nstatic: {jobb: build}\n")]).await;
+    world
+        .gitlab
+        .push("feature", &[(".greenroom.yml", "version: 1\nengine: static\nstatic: {jobb: build}\n")])
+        .await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     let failed = world.becomes(mr, "failed").await;
     let reason = failed["reason"].as_str().unwrap();
@@ -178,7 +184,13 @@ async fn a_broken_file_is_told_with_its_place() {
     let comment = world.gitlab.comment(mr).await.unwrap();
     assert!(comment.contains("unknown field 'jobb'"), "{comment}");
     // Mended, it goes on.
-    world.gitlab.push("feature", &[(".greenroom.yml", "version: 1\nengine: static\nstatic: {job: build, path: dist}\n")]).await;
+    world
+        .gitlab
+        .push(
+            "feature",
+            &[(".greenroom.yml", "version: 1\nengine: static\nstatic: {job: build, path: dist}\n")],
+        )
+        .await;
     world.build(mr, "mended").await;
     world.becomes(mr, "ready").await;
     world.shows(mr, "mended").await;
@@ -256,7 +268,10 @@ async fn a_job_that_runs_again_and_makes_the_same_is_not_deployed_again() {
     assert_eq!(now["serving"], ready["serving"]);
 
     let different = world.gitlab.retry(again).await;
-    world.gitlab.succeed_job(different, &[("dist/index.html", &crate::support::world::page("different"))]).await;
+    world
+        .gitlab
+        .succeed_job(different, &[("dist/index.html", &crate::support::world::page("different"))])
+        .await;
     world.rests().await;
     world.becomes(mr, "ready").await;
     world.shows(mr, "different").await;

@@ -16,5 +16,6 @@
 mod architecture;
 mod lifecycle;
 mod machinery;
+mod sandbox;
 mod stand_in;
 mod support;

@@ -86,7 +86,7 @@ async fn create(gitlab: Gitlab, path: web::Path<String>, wanted: web::Json<Wante
             let sha = known.commit_of(reference)?;
             let tag = known.tags.contains_key(reference);
             let source = wanted.source.unwrap_or(Source::Push).name();
-            NewPipeline { source, tag, ..NewPipeline::external(&sha, reference) }
+            NewPipeline { tag, source, ..NewPipeline::external(&sha, reference) }
         }
         (None, None) => return Err(Refusal::missing("ref or mr_iid")),
     };

@@ -221,15 +221,14 @@ impl State {
             return self.move_ref(project, &reference, None);
         }
         let known = self.project(project)?;
-        let sha = match &new.sha {
-            Some(sha) => known.commit_of(sha)?,
-            None => {
-                let parent = known.resolve(&reference).or_else(|| known.resolve("HEAD"));
-                let changes: Vec<_> =
-                    new.files.iter().map(|(path, text)| Change::write(path, text.as_str())).collect();
-                let message = new.message.as_deref().unwrap_or("Change files");
-                self.add_commit(parent.as_slice(), &changes, message, user)?
-            }
+        let sha = if let Some(sha) = &new.sha {
+            known.commit_of(sha)?
+        } else {
+            let parent = known.resolve(&reference).or_else(|| known.resolve("HEAD"));
+            let changes: Vec<_> =
+                new.files.iter().map(|(path, text)| Change::write(path, text.as_str())).collect();
+            let message = new.message.as_deref().unwrap_or("Change files");
+            self.add_commit(parent.as_slice(), &changes, message, user)?
         };
         self.move_ref(project, &reference, Some(&sha))
     }

@@ -95,7 +95,7 @@ impl State {
             }
             "merge_requests_events" => {
                 let last = known.merge_requests.values().next_back().ok_or_else(|| none("merge requests"))?;
-                let body = payloads::merge_request(self, known, last, "update", None, json!({}), user);
+                let body = payloads::merge_request(self, known, last, "update", None, &json!({}), user);
                 (Event::MergeRequest, body)
             }
             "note_events" => {

@@ -135,7 +135,7 @@ impl State {
         let after = self.merge_request(project, iid)?;
         let action = changes::action(before, after);
         let changes = changes::between(before, after, |names| payloads::labels(known, names));
-        let body = payloads::merge_request(self, known, after, action, oldrev, changes, user);
+        let body = payloads::merge_request(self, known, after, action, oldrev, &changes, user);
         self.fire(project, Event::MergeRequest, &body)
     }
 

@@ -45,13 +45,9 @@ pub(super) fn wanted(params: &Params, state: &State, merge_request: &MergeReques
 /// Sorts as asked; newest first by creation unless told otherwise.
 pub(super) fn sort(params: &Params, merge_requests: &mut [&MergeRequest]) {
     match params.text("order_by").as_deref() {
-        Some("updated_at") => {
-            merge_requests.sort_by_key(|merge_request| (merge_request.updated_at, merge_request.id))
-        }
-        Some("title") => {
-            merge_requests.sort_by_key(|merge_request| (merge_request.title.clone(), merge_request.id))
-        }
-        _ => merge_requests.sort_by_key(|merge_request| (merge_request.created_at, merge_request.id)),
+        Some("updated_at") => merge_requests.sort_by_key(|one| (one.updated_at, one.id)),
+        Some("title") => merge_requests.sort_by_cached_key(|one| (one.title.clone(), one.id)),
+        _ => merge_requests.sort_by_key(|one| (one.created_at, one.id)),
     }
     if params.text("sort").as_deref() != Some("asc") {
         merge_requests.reverse();

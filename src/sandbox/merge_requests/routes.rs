@@ -160,9 +160,7 @@ async fn merge(gitlab: Gitlab, caller: Caller, path: web::Path<(String, u64)>, p
         merge_request.remove_source_branch = remove;
     }
     if params.flag("merge_when_pipeline_succeeds").or_else(|| params.flag("auto_merge")) == Some(true) {
-        state.change_merge_request(project, iid, caller.user, |merge_request| {
-            merge_request.auto_merge = true
-        })?;
+        state.change_merge_request(project, iid, caller.user, |one| one.auto_merge = true)?;
     } else {
         state.merge(project, iid, caller.user)?;
     }

@@ -105,7 +105,7 @@ impl State {
                     let draft = command.name == "draft";
                     self.change_merge_request(project, iid, user, |one| match (draft, one.draft()) {
                         (true, false) => one.title = format!("Draft: {}", one.title),
-                        (false, true) => one.title = one.title.replacen("Draft:", "", 1).trim().to_owned(),
+                        (false, true) => one.title = ready(&one.title),
                         _ => {}
                     })?;
                     changes.push(("wip_event".to_owned(), json!(command.name)));
@@ -133,7 +133,7 @@ impl State {
                 }
                 "target_branch" => {
                     self.change_merge_request(project, iid, user, |one| {
-                        one.target_branch.clone_from(&arguments)
+                        arguments.clone_into(&mut one.target_branch);
                     })?;
                     changes.push(("target_branch".to_owned(), json!(arguments)));
                 }
@@ -142,4 +142,9 @@ impl State {
         }
         Ok(changes)
     }
+}
+
+/// A title without its `Draft:`.
+fn ready(title: &str) -> String {
+    title.strip_prefix("Draft:").unwrap_or(title).trim().to_owned()
 }

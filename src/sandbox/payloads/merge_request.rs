@@ -31,7 +31,7 @@ pub(in crate::sandbox) fn merge_request(
     merge_request: &MergeRequest,
     action: &str,
     oldrev: Option<&str>,
-    changes: Value,
+    changes: &Value,
     user: u64,
 ) -> Value {
     let people = |ids: &[u64]| ids.iter().map(|id| super::user(state, *id)).collect::<Vec<_>>();

@@ -80,15 +80,15 @@ async fn get(gitlab: Gitlab, caller: Caller, path: web::Path<(String, u64)>) -> 
 fn parts(
     state: &State,
     caller: &Caller,
-    path: (String, u64),
+    (project, id): (&str, u64),
     params: &Params,
     bridges: bool,
 ) -> Result<Vec<Value>, Refusal> {
-    let project = state.project(state.enter(caller, &path.0, GUEST)?)?;
-    state.pipeline(project.id, path.1)?;
+    let project = state.project(state.enter(caller, project, GUEST)?)?;
+    state.pipeline(project.id, id)?;
     let retried = params.flag("include_retried").unwrap_or(false);
     let scopes = params.list("scope").unwrap_or_default();
-    let jobs = project.jobs.values().rev().filter(|job| job.pipeline == path.1 && job.bridge == bridges);
+    let jobs = project.jobs.values().rev().filter(|job| job.pipeline == id && job.bridge == bridges);
     jobs.filter(|job| (retried || !job.retried) && (scopes.is_empty() || scopes.contains(&job.status)))
         .map(|job| state.job_json(project.id, job))
         .collect()
@@ -101,7 +101,7 @@ async fn jobs(
     path: web::Path<(String, u64)>,
     params: Params,
 ) -> Answer {
-    let jobs = parts(&gitlab.lock(), &caller, path.into_inner(), &params, false)?;
+    let jobs = parts(&gitlab.lock(), &caller, (&path.0, path.1), &params, false)?;
     Ok(paginate(&request, &params, &jobs))
 }
 
@@ -112,7 +112,7 @@ async fn bridges(
     path: web::Path<(String, u64)>,
     params: Params,
 ) -> Answer {
-    let bridges = parts(&gitlab.lock(), &caller, path.into_inner(), &params, true)?;
+    let bridges = parts(&gitlab.lock(), &caller, (&path.0, path.1), &params, true)?;
     Ok(paginate(&request, &params, &bridges))
 }
 

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 /// One entry of `actions`.
 #[derive(Debug, Deserialize)]
 struct Action {
-    action: String,
+    #[serde(rename = "action")]
+    verb: String,
     file_path: String,
     #[serde(default)]
     previous_path: Option<String>,
@@ -32,7 +33,7 @@ impl Action {
     fn change(self) -> Result<Option<Change>, Refusal> {
         let content = self.content.map(|text| decode(&text, self.encoding.as_deref())).transpose()?;
         let written = content.clone().unwrap_or_default();
-        Ok(Some(match self.action.as_str() {
+        Ok(Some(match self.verb.as_str() {
             "create" => Change::Create(self.file_path, written),
             "update" => Change::Update(self.file_path, written),
             "delete" => Change::Delete(self.file_path),

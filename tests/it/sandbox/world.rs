@@ -1,5 +1,6 @@
 //! A sandbox to talk to, a receiver for its webhooks, and short words for both.
 
+use crate::support::prism::{Docket, Exchange};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use greenroom::sandbox::{Config, Sandbox, start};
 use reqwest::{Method, StatusCode};
@@ -42,6 +43,18 @@ pub struct World {
     sandbox: Sandbox,
     client: reqwest::Client,
     pub received: Received,
+    /// Holds the answers to GitLab's OpenAPI document, where Prism is at hand.
+    docket: Option<Docket>,
+}
+
+impl Drop for World {
+    /// Requests may be wrong on purpose; answers may not.
+    fn drop(&mut self) {
+        let violations = self.docket.as_ref().map(Docket::take).unwrap_or_default();
+        let of_answers: Vec<_> =
+            violations.iter().filter(|violation| !violation.contains(": request")).collect();
+        assert!(of_answers.is_empty() || std::thread::panicking(), "{of_answers:#?}");
+    }
 }
 
 impl World {
@@ -56,16 +69,16 @@ impl World {
             signing_token: Some(SIGNING.to_owned()),
             secret_token: Some("hush".to_owned()),
         };
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
-        Self { sandbox: start(config).await.unwrap(), client, received }
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self { sandbox: start(config).await.unwrap(), client, received, docket: Docket::open() }
     }
 
     pub fn url(&self) -> &str {
         self.sandbox.url()
-    }
-
-    pub async fn stop(self) {
-        self.sandbox.stop().await;
     }
 
     /// A request with a token; a path that starts with `/` is absolute, others are in the project.
@@ -75,16 +88,22 @@ impl World {
             _ if path.starts_with('/') => format!("{}{path}", self.url()),
             _ => format!("{}/api/v4/projects/acme%2Fweb/{path}", self.url()),
         };
-        let mut request = self.client.request(method, url);
+        let mut request = self.client.request(method, &url);
         if !token.is_empty() {
             request = request.header("PRIVATE-TOKEN", token);
         }
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.unwrap();
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Answer { status, headers, text: answer.text().await.unwrap() }
+        let request = request.build().unwrap();
+        let asked = request.try_clone().unwrap();
+        let answer = self.client.execute(request).await.unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = answer.bytes().await.unwrap();
+        if let Some(docket) = self.docket.as_ref().filter(|_| url.contains("/api/v4/")) {
+            docket.add(exchange(&asked, status, &headers, &body));
+        }
+        Answer { status: status.as_u16(), headers, text: String::from_utf8_lossy(&body).into_owned() }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -126,7 +145,9 @@ impl World {
     /// A commit on a new or old branch; gives its SHA.
     pub async fn commit(&self, branch: &str) -> String {
         let files = json!({ "index.html": format!("<h1>{branch}</h1>") });
-        let pushed = self.control("projects/acme%2Fweb/push", json!({ "refs": [{ "ref": branch, "files": files }] })).await;
+        let pushed = self
+            .control("projects/acme%2Fweb/push", json!({ "refs": [{ "ref": branch, "files": files }] }))
+            .await;
         pushed[0]["after"].as_str().unwrap().to_owned()
     }
 
@@ -160,6 +181,22 @@ impl World {
     }
 }
 
+fn exchange(
+    asked: &reqwest::Request,
+    status: StatusCode,
+    headers: &reqwest::header::HeaderMap,
+    body: &bytes::Bytes,
+) -> Exchange {
+    let sent =
+        asked.body().and_then(reqwest::Body::as_bytes).map(bytes::Bytes::copy_from_slice).unwrap_or_default();
+    let mut request =
+        http::Request::builder().method(asked.method()).uri(asked.url().as_str()).body(sent).unwrap();
+    request.headers_mut().extend(asked.headers().clone());
+    let mut answer = http::Response::builder().status(status).body(body.clone()).unwrap();
+    answer.headers_mut().extend(headers.clone());
+    Exchange { request, answer }
+}
+
 /// One webhook as it arrived.
 #[derive(Debug, Clone)]
 pub struct Hook {
@@ -189,7 +226,12 @@ impl Received {
         let url = format!("http://{}/webhook", listener.local_addr().unwrap());
         let received = Self { url, hooks: Arc::default(), answers: Arc::default() };
         let data = web::Data::new(received.clone());
-        let app = move || App::new().app_data(data.clone()).app_data(web::PayloadConfig::new(64 << 20)).default_service(web::to(receive));
+        let app = move || {
+            App::new()
+                .app_data(data.clone())
+                .app_data(web::PayloadConfig::new(64 << 20))
+                .default_service(web::to(receive))
+        };
         tokio::spawn(HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run());
         received
     }
@@ -205,7 +247,8 @@ impl Received {
 }
 
 async fn receive(received: web::Data<Received>, request: HttpRequest, body: String) -> HttpResponse {
-    let headers = request.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+    let headers =
+        request.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
     let hook = Hook { headers: headers.collect(), body: serde_json::from_str(&body).unwrap(), raw: body };
     received.hooks.lock().unwrap().push(hook);
     let status = received.answers.lock().unwrap().pop_front().unwrap_or(200);

@@ -76,7 +76,11 @@ impl World {
                 let reason = preview["reason"].as_str().unwrap_or_default();
                 comment.contains(&format!("Preview: {state}")) && comment.contains(&reason[1..])
             });
-            if preview["state"] == state && preview["sha"] == head && told { Ok(preview) } else { Err(format!("{preview:#}")) }
+            if preview["state"] == state && preview["sha"] == head && told {
+                Ok(preview)
+            } else {
+                Err(format!("{preview:#}"))
+            }
         })
         .await
     }
@@ -119,12 +123,16 @@ impl World {
     pub async fn is_gone(&self, mr: u64) {
         assert_eq!(self.visit(mr, "/").await.0, 410, "the link of !{mr}");
         let name = format!("review/mr-{mr}");
-        let left: Vec<_> = self.gitlab.environments().await.into_iter().filter(|e| e["name"] == *name).collect();
+        let left: Vec<_> =
+            self.gitlab.environments().await.into_iter().filter(|e| e["name"] == *name).collect();
         assert!(left.is_empty(), "GitLab still has an environment of !{mr}: {left:#?}");
         let files = std::fs::read_dir(self.greenroom.data().join("static/previews")).unwrap();
         let files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
         let ends = format!("-mr-{mr}.json");
-        assert!(!files.iter().any(|file| file.to_string_lossy().ends_with(&ends)), "the engine still has {files:?}");
+        assert!(
+            !files.iter().any(|file| file.to_string_lossy().ends_with(&ends)),
+            "the engine still has {files:?}"
+        );
     }
 
     /// No deployment is left running, and nothing contradicts GitLab's OpenAPI document.

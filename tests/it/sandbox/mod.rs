@@ -1,0 +1,14 @@
+//! The sandbox behaves as GitLab does: one test per fact of GitLab's contract, told over HTTP.
+
+mod access;
+mod delivery;
+mod environments;
+mod events;
+mod faults;
+mod hooks;
+mod merge_requests;
+mod notes;
+mod pipelines;
+mod repository;
+mod statuses;
+mod world;
