@@ -101,6 +101,7 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
         if told && world.wire.calls().len() == before { Ok(()) } else { Err("still busy") }
     })
     .await;
+    world.wire.heal();
     let crashed = !world.greenroom.is_running();
     if crashed {
         world.greenroom.restart().await;
