@@ -20,8 +20,10 @@
 //! | [`sandbox`] | a GitLab in memory, for the demo and the tests |
 //! | [`cli`] | one file per verb; wires the rooms together and prints |
 
+pub mod cli;
 pub mod clock;
 pub mod engine;
+pub mod gateway;
 pub mod gitlab;
 pub mod preview;
 pub mod reconcile;
@@ -31,4 +33,5 @@ pub mod sandbox;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
+pub mod web;
 pub mod webhook;

@@ -9,6 +9,8 @@
 //! * `stop` returns what it could observe to be left; nothing left means gone.
 //! * Only what carries our instance id is ever touched.
 
+pub mod static_site;
+
 use std::path::PathBuf;
 
 use async_trait::async_trait;

@@ -1,4 +1,4 @@
-//! Lifetimes: `7d`, `36h`, `90m`, with arithmetic on milliseconds since the Unix epoch.
+//! Lifetimes: `7d`, `36h`, `90m`, with arithmetic on milliseconds since the Unix epoch, and how such a time is written.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,6 +24,12 @@ impl Lifetime {
     pub fn end_of(self, start: i64) -> i64 {
         start.saturating_add(i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX))
     }
+}
+
+/// Unix milliseconds as RFC 3339 in UTC, to the second, such as `2026-11-21T07:39:23Z`.
+pub fn rfc3339(milliseconds: i64) -> String {
+    jiff::Timestamp::from_second(milliseconds.div_euclid(1000))
+        .map_or_else(|_| String::from("unknown"), |t| t.to_string())
 }
 
 /// A text that is no lifetime.

@@ -13,7 +13,7 @@ mod state;
 
 pub use facts::{Bridge, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict};
 pub use ids::{MrKey, ParseKeyError, ProjectId, WorkKey};
-pub use lifetime::{Lifetime, ParseLifetimeError};
+pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
 pub use names::{
     PreviewName, environment_name, environment_slug, merge_request_of_environment, ref_slug, valid_dns_label,
 };

@@ -134,7 +134,9 @@ pub fn environment_name(iid: u64) -> String {
 
 /// The merge request that [`environment_name`] was made for, if `name` is such a name.
 pub fn merge_request_of_environment(name: &str) -> Option<u64> {
-    name.strip_prefix("review/mr-")?.parse().ok()
+    let iid = name.strip_prefix("review/mr-")?.parse().ok()?;
+    // `+7` and `007` are numbers too, but not names of ours.
+    (environment_name(iid) == name).then_some(iid)
 }
 
 #[cfg(test)]
@@ -193,6 +195,12 @@ mod tests {
             if a != b {
                 prop_assert_ne!(name, PreviewName::new(&path, MrKey::new(b.0, b.1)));
             }
+        }
+
+        #[test]
+        fn only_our_own_environment_names_lead_anywhere(name in "review/mr-[+0]?[0-9]{1,3}") {
+            let iid = merge_request_of_environment(&name);
+            prop_assert_eq!(iid.map(environment_name).unwrap_or(name.clone()), name);
         }
 
         #[test]

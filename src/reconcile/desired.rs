@@ -1,8 +1,8 @@
 //! What should be, decided from what is. Pure: no I/O, no clock.
 
-use crate::clock::rfc3339;
 use crate::preview::{
     Head, Hold, JobStatus, MergeRequest, MergeRequestState, Preview, Quoted, Reason, Sha, State, Verdict,
+    rfc3339,
 };
 use crate::render::{FileError, ProjectFile, WaitFor};
 

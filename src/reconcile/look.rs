@@ -2,10 +2,10 @@
 
 use super::controller::Parts;
 use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired};
-use super::plan::{outcome, plan};
+use super::plan::{Step, outcome, plan};
 use super::{apply, observe};
 use crate::gitlab::EnvironmentState;
-use crate::preview::{Hold, MergeRequest, MrKey, Preview, Reason, Serving, State};
+use crate::preview::{Hold, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
 
 /// What is to happen with the key after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
     let mut record = record.take().unwrap_or_else(|| {
         Preview::new(key, &merge_request.project_path, |name| parts.links.of(name), parts.clock.now())
     });
+    record.engine = parts.engine.name().to_owned();
     note_facts(&mut record, &merge_request, &decision);
 
     // Before anything is made outside, the record stands: whatever a crash leaves behind has an owner.
@@ -81,7 +82,8 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
     if saved.is_none() {
         keep(parts, &mut record, &mut saved).await?;
     }
-    let next = act_and_tell(parts, &mut record, &mut saved, &decision).await;
+    let head = merge_request.sha.as_ref();
+    let next = act_and_tell(parts, &mut record, &mut saved, &decision, head).await;
     if next.is_err() {
         // What was learned on the way (ids) must not be lost with the error.
         keep(parts, &mut record, &mut saved).await?;
@@ -126,7 +128,6 @@ async fn notice_stop_by_hand(parts: &Parts, record: &mut Preview, now: &MergeReq
 fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision) {
     record.project_path.clone_from(&merge_request.project_path);
     record.source_branch.clone_from(&merge_request.source_branch);
-    record.sha.clone_from(&merge_request.sha);
     record.decision.clone_from(&decision.rules);
     if record.hold.as_ref().is_some_and(|hold| hold.sha != merge_request.sha) {
         record.hold = None;
@@ -138,14 +139,23 @@ async fn act_and_tell(
     record: &mut Preview,
     saved: &mut Option<Preview>,
     decision: &Decision,
+    head: Option<&Sha>,
 ) -> Result<Next, Error> {
     let desired = &decision.desired;
     parts.reporter.recover_deployment(record).await?;
     let status = parts.engine.status(&record.name).await?;
     apply::settle(parts, record, &status);
     let steps = plan(desired, record, &status);
-    if matches!(desired, Desired::Gone(_)) && !steps.is_empty() {
-        record.state = State::Stopping;
+    // State, reason and head change together, so that whoever asks in between is not told a mixture.
+    let begun = match desired {
+        Desired::Gone(reason) if !steps.is_empty() => Some((State::Stopping, reason.clone())),
+        Desired::Run(target) if steps.iter().any(|step| matches!(step, Step::Deploy(_))) => {
+            Some((State::Deploying, Reason::Deploying(target.sha.clone())))
+        }
+        _ => None,
+    };
+    if let Some((state, reason)) = begun {
+        enter(record, state, &reason, head);
         keep(parts, record, saved).await?;
     }
     let mut left = Vec::new();
@@ -165,8 +175,7 @@ async fn act_and_tell(
     apply::settle(parts, record, &status);
     let (state, reason) = outcome(desired, record, &status, &left);
     let now = parts.clock.now();
-    record.state = state;
-    record.reason = reason.to_string();
+    enter(record, state, &reason, head);
     record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
     record.stopped_at = (state == State::Stopped).then(|| record.stopped_at.unwrap_or(now));
     if state == State::Stopped && !matches!(desired, Desired::Gone(Reason::Expired(_))) {
@@ -189,6 +198,12 @@ async fn act_and_tell(
         State::Stopping => Next::At(now + LEFTOVER),
         _ => record.expires_at.map_or(Next::Rest, Next::At),
     })
+}
+
+fn enter(record: &mut Preview, state: State, reason: &Reason, head: Option<&Sha>) {
+    record.state = state;
+    record.reason = reason.to_string();
+    record.sha = head.cloned();
 }
 
 /// Saves the record when it changed, with a line of history when state or reason did.

@@ -8,8 +8,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use crate::clock::rfc3339;
-use crate::preview::{MrKey, Preview, State};
+use crate::preview::{MrKey, Preview, State, rfc3339};
 
 const TEMPLATE: &str = include_str!("../../templates/note.md");
 
@@ -112,11 +111,12 @@ fn readable(milliseconds: i64) -> String {
     rfc3339(milliseconds).replace('T', " ").replace('Z', " UTC")
 }
 
+/// `27 ms`, `4.2 s`, `95 s`.
 fn seconds(milliseconds: i64) -> String {
-    if milliseconds < 10_000 {
-        format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
-    } else {
-        format!("{} s", milliseconds / 1000)
+    match milliseconds {
+        0..1_000 => format!("{milliseconds} ms"),
+        1_000..10_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+        _ => format!("{} s", milliseconds / 1000),
     }
 }
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::Problem;
 
 /// The documented defaults, which the program itself parses.
@@ -56,6 +54,12 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_ascii_uppercase())
 }
 
+/// One variable; an empty one counts as not set.
+#[expect(clippy::disallowed_methods, reason = "this room reads the environment")]
+pub(super) fn environment_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.trim().is_empty())
+}
+
 /// All layers, the winning one last.
 pub(super) struct Layers(Vec<Layer>);
 
@@ -82,7 +86,7 @@ impl Layers {
                 Err(problem) => problems.push(problem),
             }
         }
-        layers.push(environment(&known));
+        layers.push(environment(&known, problems));
         layers.push(flags);
         for layer in &mut layers {
             read_secret_files(layer, problems);
@@ -160,10 +164,18 @@ fn refuse_unknown(layer: &Layer, known: &[String], problems: &mut Vec<Problem>) 
 }
 
 /// `GREENROOM_*`, by envy. Variables that are no settings (a tool's, a test's) are left alone.
-fn environment(known: &[String]) -> Layer {
-    #[derive(Deserialize)]
-    struct All(BTreeMap<String, String>);
-    let all = envy::prefixed(PREFIX).from_env::<All>().map(|All(map)| map).unwrap_or_default();
+fn environment(known: &[String], problems: &mut Vec<Problem>) -> Layer {
+    let all: BTreeMap<String, String> = match envy::prefixed(PREFIX).from_env() {
+        Ok(all) => all,
+        Err(error) => {
+            problems.push(Problem {
+                name: format!("{PREFIX}*"),
+                problem: format!("the environment cannot be read ({error})"),
+                remedy: String::from("unset what is not plain text"),
+            });
+            return Layer::default();
+        }
+    };
     let mut layer = Layer::default();
     for (key, value) in all {
         let plain = secret_of(&key).unwrap_or(&key);

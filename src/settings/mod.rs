@@ -96,6 +96,17 @@ struct Reader {
 }
 
 impl Settings {
+    /// Whether the environment says anything about GitLab or webhooks, so that it is meant for `serve`.
+    pub fn are_given() -> bool {
+        ["gitlab_url", "gitlab_token", "webhook_signing_token", "webhook_secret_token"]
+            .iter()
+            .map(|key| layer::variable(key))
+            .any(|name| {
+                let file = format!("{name}_FILE");
+                layer::environment_variable(&name).or_else(|| layer::environment_variable(&file)).is_some()
+            })
+    }
+
     /// Reads all layers.
     ///
     /// `config` is the file given with `--config`, `flags` what was given on the command line.
@@ -112,6 +123,31 @@ impl Settings {
             Some(settings) if reader.problems.is_empty() => Ok(settings),
             _ => Err(Problems(reader.problems)),
         }
+    }
+}
+
+/// What a verb that asks a running server needs: its address and the API token, from the flag, else `GREENROOM_SERVER`
+/// and `GREENROOM_API_TOKEN`.
+pub fn client_settings(server: Option<Url>) -> Result<(Url, Option<SecretString>), Problems> {
+    let mut problems = Vec::new();
+    let layers = Layers::read(None, Layer::default(), &mut problems);
+    let mut reader = Reader { layers, problems };
+    let given = layer::environment_variable("GREENROOM_SERVER")
+        .map(|text| Value { name: String::from("GREENROOM_SERVER"), text });
+    let server = match (server, given) {
+        (Some(server), _) => Some(server),
+        (None, Some(value)) => reader.parse(&value, "use the base URL of a running greenroom", web_url),
+        (None, None) => Url::parse("http://localhost:8080").ok(),
+    };
+    let token = reader.layers.get("api_token").map(|value| SecretString::from(value.text));
+    match server {
+        Some(mut server) if reader.problems.is_empty() => {
+            if !server.path().ends_with('/') {
+                server.set_path(&format!("{}/", server.path()));
+            }
+            Ok((server, token))
+        }
+        _ => Err(Problems(reader.problems)),
     }
 }
 

@@ -47,16 +47,16 @@ fn has_token(headers: &HeaderMap, token: &SecretString) -> bool {
 /// A peer on this machine that names this machine: a page from elsewhere in somebody's browser names another host, and
 /// a proxy leaves its traces.
 fn is_local(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
-    let proxied = headers
-        .keys()
-        .any(|name| name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-"));
+    let proxied =
+        headers.keys().any(|name| name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-"));
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
     let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    let local_host = host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback());
+    let local_host =
+        host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback());
     peer.is_some_and(|peer| peer.is_loopback()) && local_host && !proxied
 }
 

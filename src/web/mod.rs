@@ -47,7 +47,10 @@ pub struct Api {
 /// Mounts the routes. Needs `web::Data<Api>`.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
-        .route("/livez", web::get().to(async || HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n")))
+        .route(
+            "/livez",
+            web::get().to(async || HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n")),
+        )
         .route("/readyz", web::get().to(readyz))
         .route("/metrics", web::get().to(metrics))
         .route("/api/v1/previews", web::get().to(previews::list))
@@ -68,7 +71,8 @@ async fn readyz(api: web::Data<Api>) -> HttpResponse {
 async fn metrics(_: Operator, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let now = api.clock.now();
     let all = api.store.previews().await?;
-    let count = |state: State| i64::try_from(all.iter().filter(|p| p.state == state).count()).unwrap_or(i64::MAX);
+    let count =
+        |state: State| i64::try_from(all.iter().filter(|p| p.state == state).count()).unwrap_or(i64::MAX);
     let depth = api.store.queue_depth(now).await?;
     let sample = Sample {
         deliveries: (api.deliveries)(),
@@ -78,5 +82,7 @@ async fn metrics(_: Operator, api: web::Data<Api>) -> Result<HttpResponse, Probl
         oldest: depth.oldest / 1000,
     };
     let text = Metrics.render(&api.looks, &sample).map_err(|_| Problem::internal())?;
-    Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text))
+    Ok(HttpResponse::Ok()
+        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .body(text))
 }

@@ -5,8 +5,7 @@ use serde::Serialize;
 
 use super::access::Operator;
 use super::{Api, Problem};
-use crate::clock::rfc3339;
-use crate::preview::{MrKey, Preview, ProjectId, State, WorkKey};
+use crate::preview::{MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
 
 /// How long a preview stays in the list after it went, milliseconds.
 const SHOWN_AFTER_STOP: i64 = 86_400_000;

@@ -8,7 +8,7 @@
 use super::intake::Outcome;
 use super::payload::{
     DeploymentHook, JobHook, Kind, MergeRequestHook, NoteHook, Owner, PipelineHook, Place, PushHook,
-    Unreadable, parse,
+    Unreadable, fit, parse,
 };
 use crate::preview::{MrKey, ProjectId, WorkKey, merge_request_of_environment};
 
@@ -100,7 +100,12 @@ fn look_at_owner(place: Place, owner: Owner) -> Meaning {
 /// The parts of `refs/merge-requests/<iid>/<what>`.
 fn merge_request_of_ref(name: &str) -> Option<(u64, &str)> {
     let (iid, what) = name.strip_prefix("refs/merge-requests/")?.split_once('/')?;
-    Some((iid.parse().ok()?, what))
+    Some((iid.parse().ok().and_then(fit)?, what))
+}
+
+/// The merge request of a preview's environment. Whoever writes a job names its environment as they like.
+fn merge_request_of(environment: Option<&str>) -> Option<u64> {
+    merge_request_of_environment(environment?).and_then(fit)
 }
 
 fn merge_request(hook: MergeRequestHook) -> Result<Meaning, Unreadable> {
@@ -127,7 +132,7 @@ fn job(mut hook: JobHook) -> Result<Meaning, Unreadable> {
     let environment = hook.environment.as_ref();
     let ours = environment
         .filter(|it| matches!(it.action.as_deref(), Some("start" | "stop")))
-        .and_then(|it| merge_request_of_environment(it.name.as_deref()?));
+        .and_then(|it| merge_request_of(it.name.as_deref()));
     Ok(match ours {
         Some(iid) => look_at(place, iid, false),
         None => look_at_owner(place, hook.reference()?),
@@ -170,7 +175,7 @@ fn has_command(markdown: &str) -> bool {
 }
 
 fn deployment(hook: DeploymentHook) -> Result<Meaning, Unreadable> {
-    let Some(iid) = hook.environment.as_deref().and_then(merge_request_of_environment) else {
+    let Some(iid) = merge_request_of(hook.environment.as_deref()) else {
         return Ok(Meaning::Irrelevant("the environment is no preview's"));
     };
     if hook.deployable_url.is_none() {
@@ -271,7 +276,8 @@ mod tests {
         let job = json!("https://gitlab.example/acme/web/-/jobs/1");
         assert_eq!(deployment("review/mr-7", job.clone()), look("mr:42!7"));
         assert!(matches!(deployment("review/mr-7", Value::Null), Meaning::Irrelevant(_)));
-        assert!(matches!(deployment("production", job), Meaning::Irrelevant(_)));
+        assert!(matches!(deployment("production", job.clone()), Meaning::Irrelevant(_)));
+        assert!(matches!(deployment(&format!("review/mr-{}", u64::MAX), job), Meaning::Irrelevant(_)));
     }
 
     #[test]

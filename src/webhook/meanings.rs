@@ -80,12 +80,15 @@ fn the_header_of_a_system_hook_changes_nothing() {
 /// What must hold whatever a payload says: a key and a project that fit together and that any database can store.
 fn can_be_stored(meaning: &Meaning) -> bool {
     let Meaning::Look { key, project: (id, path), .. } = meaning else { return true };
-    let owner = match key {
-        WorkKey::MergeRequest(key) => key.project_id,
-        WorkKey::Branch(project, _) | WorkKey::Project(project) => *project,
+    let (owner, iid) = match key {
+        WorkKey::MergeRequest(key) => (key.project_id, key.iid),
+        WorkKey::Branch(project, _) | WorkKey::Project(project) => (*project, 0),
     };
     let key = key.to_string();
-    owner == *id && i64::try_from(*id).is_ok() && key.len() < 2048 && !(key + path).contains(char::is_control)
+    owner == *id
+        && [owner, iid].into_iter().all(|number| i64::try_from(number).is_ok())
+        && key.len() < 2048
+        && !(key + path).contains(char::is_control)
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -121,17 +124,17 @@ const WORDS: &[&str] = &[
 
 /// Where every value inside of `value` is, as JSON pointers.
 fn places(value: &Value, at: &str, found: &mut Vec<String>) {
-    let mut enter = |name: &str, inner: &Value| {
+    let inside: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, inner)| (name.clone(), inner)).collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, inner)| (index.to_string(), inner)).collect()
+        }
+        _ => return,
+    };
+    for (name, inner) in inside {
         let place = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
         places(inner, &place, found);
         found.push(place);
-    };
-    match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, inner)| enter(name, inner)),
-        Value::Array(items) => {
-            (0..).zip(items).for_each(|(index, inner)| enter(&i32::to_string(&index), inner))
-        }
-        _ => {}
     }
 }
 

@@ -45,15 +45,17 @@ fn need<T>(value: Option<T>, field: &str) -> Result<T, Unreadable> {
     value.ok_or_else(|| Unreadable(format!("`{field}` is missing")))
 }
 
-/// An id. GitLab's are signed 64-bit numbers, as are the store's.
-pub(super) fn id(value: Option<u64>, field: &str) -> Result<u64, Unreadable> {
-    let id = need(value, field)?;
-    i64::try_from(id).map_err(|_| Unreadable(format!("`{field}` is too large for an id")))?;
-    Ok(id)
+/// `number`, if it can be an id: GitLab's are signed 64-bit numbers, as are the store's.
+pub(super) fn fit(number: u64) -> Option<u64> {
+    i64::try_from(number).is_ok().then_some(number)
+}
+
+fn id(value: Option<u64>, field: &str) -> Result<u64, Unreadable> {
+    fit(need(value, field)?).ok_or_else(|| Unreadable(format!("`{field}` is too large for an id")))
 }
 
 /// The name of a branch or the path of a project. Neither git nor GitLab allows control characters in them.
-pub(super) fn text(value: Option<String>, field: &str) -> Result<String, Unreadable> {
+fn text(value: Option<String>, field: &str) -> Result<String, Unreadable> {
     let text = need(value, field)?;
     if text.is_empty() || text.len() > LONGEST || text.contains(char::is_control) {
         return Err(Unreadable(format!("`{field}` is empty, too long or has control characters")));

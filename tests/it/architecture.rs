@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("report", &["preview", "gitlab", "render", "telemetry"]),
     ("reconcile", &["preview", "clock", "store", "gitlab", "render", "engine", "report", "telemetry"]),
     ("gateway", &["preview", "clock", "store", "engine", "telemetry"]),
-    ("web", &["preview", "store", "reconcile", "render", "telemetry"]),
+    ("web", &["preview", "clock", "store", "reconcile", "render", "telemetry"]),
     ("sandbox", &["telemetry"]),
 ];
 

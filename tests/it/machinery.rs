@@ -133,6 +133,9 @@ async fn a_wire_calls_its_hooks_around_the_call() {
     for _ in 0..2 {
         client().get(wire.url().clone()).send().await.unwrap();
     }
+    wire.any().instead(|| HEARD.store(false, Ordering::SeqCst));
+    assert!(client().get(wire.url().clone()).send().await.is_err());
+    assert!(!HEARD.load(Ordering::SeqCst), "the server heard of the third call");
     assert!(!before.load(Ordering::SeqCst), "the server had heard of the first call before its hook");
     assert!(after.load(Ordering::SeqCst), "the server had not heard of the second call at its hook");
 }
@@ -162,11 +165,14 @@ async fn what_the_openapi_document_does_not_allow_fails_the_test() {
     gitlab.status("GET", "projects/13/merge_requests/7").await;
     gitlab.status("GET", "projects/42/merge_requests/7?render_html=maybe").await;
     gitlab.status("GET", "projects/42/dreams").await;
+    let form = gitlab.ask("POST", "projects/42/statuses/abc").body("state=dreaming");
+    form.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
     let Some(violations) = gitlab.wire.violations() else { return };
     insta::assert_snapshot!(violations.join("\n"), @"
     GET /api/v4/projects/13/merge_requests/7 → 200: response.body.iid: Response body property iid must be integer
     GET /api/v4/projects/42/merge_requests/7?render_html=maybe → 200: request.query.render_html: Request query parameter render_html must be boolean
     GET /api/v4/projects/42/dreams → 404: request: Selected route not found
+    POST /api/v4/projects/42/statuses/abc → 404: request.body.state: Request body property state must be equal to one of the allowed values: pending, running, success, failed, canceled, skipped
     ");
 }
 

@@ -14,6 +14,8 @@
 )]
 
 mod architecture;
+mod lifecycle;
 mod machinery;
 mod sandbox;
+mod stand_in;
 mod support;

@@ -7,7 +7,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 pub const BOT: &str = "bot-token";
@@ -43,8 +46,9 @@ pub struct World {
     sandbox: Sandbox,
     client: reqwest::Client,
     pub received: Received,
-    /// Holds the answers to GitLab's OpenAPI document, where Prism is at hand.
+    /// Holds the answers to GitLab's OpenAPI document, where Prism is at hand; not those that faults give.
     docket: Option<Docket>,
+    faulty: AtomicBool,
 }
 
 impl Drop for World {
@@ -74,7 +78,13 @@ impl World {
             .no_proxy()
             .build()
             .unwrap();
-        Self { sandbox: start(config).await.unwrap(), client, received, docket: Docket::open() }
+        Self {
+            sandbox: start(config).await.unwrap(),
+            client,
+            received,
+            docket: Docket::open(),
+            faulty: AtomicBool::new(false),
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -100,7 +110,7 @@ impl World {
         let answer = self.client.execute(request).await.unwrap();
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.bytes().await.unwrap();
-        if let Some(docket) = self.docket.as_ref().filter(|_| url.contains("/api/v4/")) {
+        if let Some(docket) = self.docket.as_ref().filter(|_| self.judges(&url)) {
             docket.add(exchange(&asked, status, &headers, &body));
         }
         Answer { status: status.as_u16(), headers, text: String::from_utf8_lossy(&body).into_owned() }
@@ -138,7 +148,12 @@ impl World {
         if answer.text.is_empty() { Value::Null } else { answer.json() }
     }
 
+    fn judges(&self, url: &str) -> bool {
+        url.contains("/api/v4/") && !self.faulty.load(Ordering::Relaxed)
+    }
+
     pub async fn faults(&self, faults: Value) {
+        self.faulty.store(true, Ordering::Relaxed);
         self.ask("", Method::PUT, "/sandbox/faults", Some(faults)).await.expect(200);
     }
 

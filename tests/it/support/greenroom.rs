@@ -137,6 +137,11 @@ impl Greenroom {
         Some(answer.error_for_status().unwrap().json().await.unwrap())
     }
 
+    /// The folder with everything it keeps.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
     /// Everything it logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()

@@ -4,7 +4,8 @@
 //! let wire = Wire::to_gitlab(gitlab.url()).await;
 //! wire.on("POST", "*/notes").answer(502, &[], "<html>Bad Gateway</html>"); // the next one
 //! wire.on("PUT", "*/deployments/*").always().hang();
-//! wire.any().nth(7).after(app.kill_switch()); // GitLab did it, greenroom never hears of it
+//! wire.any().nth(7).instead(app.kill_switch()); // greenroom dies before GitLab hears of it
+//! wire.any().nth(7).after(app.kill_switch()); // GitLab did it, greenroom dies before it knows
 //! ```
 
 use std::{
@@ -69,6 +70,7 @@ enum Act {
     Hang,
     Cut,
     Lose,
+    Instead(Hook),
     Before(Hook),
     After(Hook),
 }
@@ -126,8 +128,8 @@ impl Wire {
         state.plans.clear();
     }
 
-    /// Plans something for calls of this method whose path and query fit the glob (`*` is any text): the next one, unless
-    /// [`On::nth`] or [`On::always`] says otherwise. Calls count from here on; of several plans for one call the oldest wins.
+    /// Plans something for calls of this method whose path, without the query, fits the glob (`*` is any text): the next
+    /// one, unless [`On::nth`] or [`On::always`] says otherwise. Calls count from here on; of several plans for one call the oldest wins.
     pub fn on(&self, method: &'static str, path: &str) -> On<'_> {
         On { line: &self.line, method, path: Glob::new(path).unwrap().compile_matcher(), fires: 1..=1 }
     }
@@ -151,7 +153,7 @@ impl Wire {
     /// How many calls of this method and path came by.
     pub fn count(&self, method: &str, path: &str) -> usize {
         let path = Glob::new(path).unwrap().compile_matcher();
-        self.calls().iter().filter(|call| call.method == method && path.is_match(&call.path)).count()
+        self.calls().iter().filter(|call| call.method == method && path.is_match(bare(&call.path))).count()
     }
 }
 
@@ -210,6 +212,11 @@ impl On<'_> {
         self.lay(Act::Lose);
     }
 
+    /// Runs `hook` and breaks the connection; GitLab never hears of the call.
+    pub fn instead(self, hook: impl Fn() + Send + Sync + 'static) {
+        self.lay(Act::Instead(Arc::new(hook)));
+    }
+
     /// Runs `hook` before GitLab hears of the call, which then goes on.
     pub fn before(self, hook: impl Fn() + Send + Sync + 'static) {
         self.lay(Act::Before(Arc::new(hook)));
@@ -241,6 +248,10 @@ impl Line {
             }
             Some(Act::Hang) => std::future::pending().await,
             Some(Act::Cut) => bail!("cut"),
+            Some(Act::Instead(hook)) => {
+                hook();
+                bail!("cut");
+            }
             Some(Act::Before(hook)) => hook(),
             Some(Act::Lose | Act::After(_)) | None => {}
         }
@@ -279,7 +290,7 @@ impl Line {
         }
         let mut act = None;
         for plan in &mut state.plans {
-            if (plan.method == "*" || plan.method == method) && plan.path.is_match(path) {
+            if (plan.method == "*" || plan.method == method) && plan.path.is_match(bare(path)) {
                 plan.seen += 1;
                 if act.is_none() && plan.fires.contains(&plan.seen) {
                     act = Some(plan.act.clone());
@@ -294,6 +305,11 @@ impl Line {
             call.status = Some(status);
         }
     }
+}
+
+/// The path without its query. Clients also send an empty query: `/notes?`.
+fn bare(path: &str) -> &str {
+    path.split('?').next().unwrap_or(path)
 }
 
 /// Serves HTTP on the listener until dropped. A handler's error breaks the connection without an answer.

@@ -1,0 +1,136 @@
+//! One file per verb; the only place that wires rooms together and prints.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage or findings, 3 unavailable (try again).
+//! Data goes to stdout, prose to stderr.
+
+mod check;
+mod demo;
+mod output;
+mod sandbox;
+mod serve;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// A running copy of the app for every GitLab merge request.
+#[derive(Debug, Parser)]
+#[command(name = "greenroom", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Receive webhooks, keep previews as they should be, and serve them.
+    Serve(serve::Flags),
+    /// Show the whole thing on this machine: a GitLab in memory, a merge request, its preview.
+    Demo(demo::Flags),
+    /// Serve a GitLab in memory, for trials and tests.
+    Sandbox(sandbox::Flags),
+    /// Check the settings and a `.greenroom.yml`. Exit code 2 when something is found.
+    Check(check::Flags),
+    /// Ask a running server why a merge request's preview is as it is.
+    Why(why::Flags),
+    /// Print the JSON Schema of `.greenroom.yml`.
+    Schema,
+    /// Print every setting with its default, as a commented `greenroom.toml`.
+    Defaults,
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the settings come from.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct ConfigFlag {
+    /// A `greenroom.toml` with settings; see `greenroom defaults`.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How a verb ended, short of success.
+#[derive(Debug)]
+enum Failure {
+    /// It did not work.
+    Failed(anyhow::Error),
+    /// Used wrongly, or something was found.
+    Findings(String),
+    /// Somebody we need does not answer.
+    Unavailable(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Runs the binary.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    // One crypto provider for the whole process; a second install would be a mistake of ours.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let ended = match cli.verb {
+        Verb::Schema => schema(),
+        Verb::Defaults => {
+            output::data(crate::settings::DEFAULTS.trim_end());
+            Ok(())
+        }
+        Verb::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "greenroom", &mut text);
+            output::data(String::from_utf8_lossy(&text).trim_end());
+            Ok(())
+        }
+        Verb::Check(flags) => check::run(&flags),
+        Verb::Serve(flags) => run(serve::run(flags)),
+        Verb::Sandbox(flags) => run(sandbox::run(flags)),
+        Verb::Demo(flags) => run(demo::run(flags)),
+        Verb::Why(flags) => run(why::run(flags)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) => {
+            output::prose(&format!("error: {error:#}"));
+            ExitCode::from(1)
+        }
+        Err(Failure::Findings(text)) => {
+            output::prose(&text);
+            ExitCode::from(2)
+        }
+        Err(Failure::Unavailable(error)) => {
+            output::prose(&format!("error: {error:#}"));
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(verb)
+}
+
+fn schema() -> Result<(), Failure> {
+    output::data(&serde_json::to_string_pretty(&crate::render::schema())?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

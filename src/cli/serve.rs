@@ -1,0 +1,249 @@
+//! `greenroom serve`: all rooms, wired.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, guard, web};
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{ConfigFlag, Failure};
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::engine::static_site::{Limits, StaticSite};
+use crate::gateway::{self, Gateway};
+use crate::gitlab::{self, ArtifactLimits, Forge};
+use crate::reconcile::{Controller, Links, Parts};
+use crate::report::Reporter;
+use crate::settings::{Layer, Origin, Settings};
+use crate::store::{Retention, Store};
+use crate::telemetry::{self, Looks};
+use crate::web::{self as api, Api};
+use crate::webhook::{self, Intake, Secrets, SigningKey};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Flags {
+    #[command(flatten)]
+    config: ConfigFlag,
+    /// Address to listen on; as GREENROOM_LISTEN.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Folder for everything that is kept; as GREENROOM_DATA_DIR.
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<String>,
+    /// What to log, such as `info`, `debug` or `greenroom::reconcile=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info,actix_server=warn")]
+    log: String,
+}
+
+/// How long requests and looks that were begun may take to end.
+const DRAIN: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
+    let mut layer = Layer::default();
+    layer.set("listen", flags.listen, Origin::Flag);
+    layer.set("data_dir", flags.data_dir, Origin::Flag);
+    let settings = Settings::load(flags.config.config.as_deref(), layer, check_signing_token)
+        .map_err(|problems| Failure::Findings(problems.to_string()))?;
+    telemetry::start(settings.log_json, &flags.log);
+    let listener = TcpListener::bind(settings.listen)
+        .with_context(|| format!("cannot listen on {} (GREENROOM_LISTEN)", settings.listen))?;
+    let server = Server::start(settings, listener).await?;
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ended = tokio::select! {
+        _ = term.recv() => None,
+        _ = int.recv() => None,
+        ended = server.ended() => Some(ended),
+    };
+    tracing::info!("stopping: what was begun is brought to its end");
+    server.stop().await;
+    match ended {
+        None => Ok(()),
+        Some(what) => Err(Failure::Failed(anyhow::anyhow!("{what} ended unexpectedly"))),
+    }
+}
+
+/// For the settings: whether a signing token has the right form.
+pub(super) fn check_signing_token(token: &str) -> Result<(), String> {
+    token.parse::<SigningKey>().map(drop).map_err(|error| error.to_string())
+}
+
+/// A running server.
+pub(super) struct Server {
+    http: ServerHandle,
+    http_task: JoinHandle<std::io::Result<()>>,
+    controller: JoinHandle<()>,
+    stop: CancellationToken,
+    store: Store,
+    _lock: Option<File>,
+}
+
+impl Server {
+    /// Opens the store and starts everything. GitLab is not called yet.
+    pub(super) async fn start(settings: Settings, listener: TcpListener) -> anyhow::Result<Self> {
+        let address = listener.local_addr()?;
+        let clock = Clock;
+        std::fs::create_dir_all(&settings.data_dir)
+            .with_context(|| format!("cannot create the data folder {}", settings.data_dir.display()))?;
+        let store = Store::open(&settings.store_url).await?;
+        let lock = if store.is_shared() {
+            None
+        } else {
+            // One process per SQLite file: whatever is leased was leased by one that died.
+            let lock = lock(&settings.data_dir)?;
+            store.release_all().await?;
+            Some(lock)
+        };
+        let fresh = settings.instance.clone().unwrap_or_else(new_instance);
+        let instance = store.remember("instance", &fresh).await?;
+        if let Some(asked) = settings.instance.as_ref().filter(|asked| **asked != instance) {
+            anyhow::bail!(
+                "GREENROOM_INSTANCE is `{asked}`, but this store belongs to instance `{instance}`\nhint: unset it, or \
+                 use the store of `{asked}`"
+            );
+        }
+
+        let limits = Limits { archive_bytes: settings.artifact_max_bytes, ..Limits::default() };
+        let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
+        let forge = Forge::new(gitlab::Settings {
+            url: settings.gitlab_url.clone(),
+            token: settings.gitlab_token.clone(),
+            timeout: settings.gitlab_timeout,
+        })?;
+        let looks = Arc::new(Looks::default());
+        let projects = settings.projects.clone();
+        let served = projects.clone();
+        let controller = Controller::new(Parts {
+            store: store.clone(),
+            forge: forge.clone(),
+            engine: Arc::clone(&sites) as Arc<dyn Engine>,
+            reporter: Reporter::new(forge.clone(), instance.clone()),
+            links: links(&settings),
+            clock,
+            incoming: sites.incoming().to_owned(),
+            limits: ArtifactLimits { bytes: settings.artifact_max_bytes },
+            served: Arc::new(move |path| served.serves(path)),
+            named_projects: projects.named().to_vec(),
+            looks: Arc::clone(&looks),
+        });
+
+        let secrets = Secrets::new(
+            settings
+                .signing_tokens
+                .iter()
+                .map(|token| token.expose_secret().parse::<SigningKey>())
+                .collect::<Result<_, _>>()?,
+            settings.secret_tokens.clone(),
+        );
+        let intake = web::Data::new(Intake::new(
+            secrets,
+            Box::new(move |path| projects.serves(path)),
+            store.clone(),
+            clock,
+        ));
+        let counts = intake.clone();
+        let api = web::Data::new(Api {
+            store: store.clone(),
+            clock,
+            token: settings.api_token.clone(),
+            looks,
+            deliveries: Arc::new(move || counts.counts().map(|(outcome, n)| (outcome.as_str(), n)).collect()),
+            gitlab: Arc::new(move || forge.calls().snapshot().to_vec()),
+            instance: instance.clone(),
+        });
+        let gateway = web::Data::new(Gateway::new(&settings.preview_domain, sites, store.clone()));
+
+        let http = HttpServer::new(move || {
+            let previews = gateway.clone();
+            let is_preview = move |context: &guard::GuardContext<'_>| previews.owns_request(context.head());
+            App::new()
+                .app_data(gateway.clone())
+                .app_data(intake.clone())
+                .app_data(api.clone())
+                .service(
+                    web::scope("")
+                        .guard(guard::fn_guard(is_preview))
+                        .default_service(web::to(gateway::handle)),
+                )
+                .configure(webhook::configure)
+                .configure(api::configure)
+        })
+        .disable_signals()
+        .shutdown_timeout(DRAIN.as_secs())
+        .listen(listener)?
+        .run();
+        let handle = http.handle();
+        let http_task = tokio::spawn(http);
+        let stop = CancellationToken::new();
+        let retention = Retention { deliveries: settings.keep_deliveries, history: settings.keep_history };
+        let run = controller.run(settings.resync_interval, retention, stop.clone());
+        let controller = tokio::spawn(run);
+        tracing::info!(%address, instance, gitlab = %settings.gitlab_url, "serving");
+        Ok(Self { http: handle, http_task, controller, stop, store, _lock: lock })
+    }
+
+    /// Waits until a part ends that should not; names it.
+    async fn ended(&self) -> &'static str {
+        loop {
+            if self.http_task.is_finished() {
+                return "the web server";
+            }
+            if self.controller.is_finished() {
+                return "the controller";
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Takes no more work, brings to its end what was begun, closes the store.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        let drained = async {
+            let ((), controller) = tokio::join!(self.http.stop(true), self.controller);
+            if let Err(error) = controller {
+                tracing::error!(%error, "the controller did not end well");
+            }
+        };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!(
+                "some work did not end in time; its lease runs out and it is done again at the next start"
+            );
+        }
+        self.store.close().await;
+    }
+}
+
+fn links(settings: &Settings) -> Links {
+    Links {
+        scheme: settings.public_url.scheme().to_owned(),
+        domain: settings.preview_domain.clone(),
+        port: settings.public_url.port(),
+    }
+}
+
+fn new_instance() -> String {
+    uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect()
+}
+
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
+            "another greenroom uses the data folder {}\nhint: stop it, or give this one a folder of its own \
+             (GREENROOM_DATA_DIR)",
+            folder.display()
+        ),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
