@@ -7,7 +7,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, HtmlEscape, context};
 
 use super::files::without_body;
-use crate::clock::rfc3339;
+use crate::preview::rfc3339;
 use crate::preview::{Preview, Quoted, State};
 
 /// The pages, by the name of their template.

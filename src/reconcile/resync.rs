@@ -50,7 +50,7 @@ async fn all(parts: &Parts) -> Result<(), Error> {
         match parts.forge.project_id(path).await {
             Ok(id) => drop(projects.insert(id)),
             Err(error) => {
-                tracing::warn!(project.path = path, %error, "a project of the settings cannot be read")
+                tracing::warn!(project.path = path, %error, "a project of the settings cannot be read");
             }
         }
     }

@@ -5,7 +5,7 @@ mod stage;
 use super::Failure;
 use crate::telemetry;
 
-use stage::{Page, Stage};
+use stage::{Page, Stage, say, scene};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
@@ -26,37 +26,37 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
 }
 
 async fn story(stage: &mut Stage, flags: &Flags) -> anyhow::Result<()> {
-    stage.scene("A developer opens a merge request");
+    scene("A developer opens a merge request");
     stage.push("brighter-header", "Make the header brighter").await?;
     let first = stage.open_merge_request("brighter-header", "Make the header brighter").await?;
     stage.expect(first, "waiting").await?;
 
-    stage.scene("CI runs; its job `build` leaves an artifact");
+    scene("CI runs; its job `build` leaves an artifact");
     let page = Page { headline: "A brighter header", text: "The first version, as pushed." };
     stage.run_pipeline(first, Ok(page)).await?;
     stage.expect(first, "ready").await?;
     stage.visit(first, 200, page.headline).await?;
 
-    stage.scene("A second push: the page changes, link and comment stay");
+    scene("A second push: the page changes, link and comment stay");
     stage.push("brighter-header", "Warmer, too").await?;
     let page = Page { headline: "A brighter, warmer header", text: "The second version." };
     stage.run_pipeline(first, Ok(page)).await?;
     stage.expect(first, "ready").await?;
     stage.visit(first, 200, page.headline).await?;
 
-    stage.scene("A third push breaks the build: the last good preview stays");
+    scene("A third push breaks the build: the last good preview stays");
     stage.push("brighter-header", "Break the build").await?;
     stage.run_pipeline(first, Err("script_failure")).await?;
     stage.expect(first, "failed").await?;
     stage.visit(first, 200, page.headline).await?;
 
-    stage.scene("The merge request is closed: everything goes");
+    scene("The merge request is closed: everything goes");
     stage.close(first).await?;
     stage.expect(first, "stopped").await?;
     stage.visit(first, 410, "").await?;
     stage.prove_gone(first).await?;
 
-    stage.scene("Another merge request, left open");
+    scene("Another merge request, left open");
     stage.push("new-footer", "Add a footer").await?;
     let second = stage.open_merge_request("new-footer", "Add a footer").await?;
     let page = Page { headline: "Now with a footer", text: "Press the button: this is a real page." };
@@ -65,11 +65,11 @@ async fn story(stage: &mut Stage, flags: &Flags) -> anyhow::Result<()> {
     stage.visit(second, 200, page.headline).await?;
 
     if flags.once {
-        stage.say("That was all of it.");
+        say("That was all of it.");
         return Ok(());
     }
     let url = stage.url(second).await?;
-    stage.say(&format!("Open {url} in a browser. Ctrl-C ends the demo and removes what it made."));
+    say(&format!("Open {url} in a browser. Ctrl-C ends the demo and removes what it made."));
     tokio::signal::ctrl_c().await?;
     Ok(())
 }

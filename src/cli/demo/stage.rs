@@ -23,6 +23,16 @@ const TOKEN: &str = "glpat-demo-bot";
 /// How long the demo waits for anything before it gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The head line of a scene.
+pub(super) fn scene(title: &str) {
+    output::data(&format!("\n== {title}"));
+}
+
+/// A line of the conversation.
+pub(super) fn say(text: &str) {
+    output::data(&format!("   {text}"));
+}
+
 /// What the job builds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Page {
@@ -103,11 +113,11 @@ impl Stage {
             .get("id")
             .and_then(Value::as_u64)
             .context("the sandbox has no project")?;
-        stage.say(&format!("GitLab (in memory) listens on {}", stage.gitlab.url()));
-        stage.say(&format!("greenroom listens on http://{address}, a webhook leads to it"));
+        say(&format!("GitLab (in memory) listens on {}", stage.gitlab.url()));
+        say(&format!("greenroom listens on http://{address}, a webhook leads to it"));
         let file = include_str!("../../../templates/demo/greenroom.yml");
         stage.commit("main", "Ask for previews", &[(".greenroom.yml", file)]).await?;
-        stage.say("the project acme/web has a `.greenroom.yml`:");
+        say("the project acme/web has a `.greenroom.yml`:");
         for line in file.lines() {
             output::data(&format!("      {line}"));
         }
@@ -116,18 +126,10 @@ impl Stage {
         Ok(stage)
     }
 
-    pub(super) fn scene(&self, title: &str) {
-        output::data(&format!("\n== {title}"));
-    }
-
-    pub(super) fn say(&self, text: &str) {
-        output::data(&format!("   {text}"));
-    }
-
     /// Commits something to a branch, which is made from `main` when it is new.
     pub(super) async fn push(&self, branch: &str, message: &str) -> anyhow::Result<()> {
         self.commit(branch, message, &[("src/header.css", message)]).await?;
-        self.say(&format!("dev       pushes to `{branch}`: {message}"));
+        say(&format!("dev       pushes to `{branch}`: {message}"));
         Ok(())
     }
 
@@ -136,14 +138,14 @@ impl Stage {
         let path = format!("projects/{}/merge_requests", self.project);
         let made = self.as_dev(Method::POST, &path, Some(body)).await?;
         let iid = made["iid"].as_u64().context("GitLab made no merge request")?;
-        self.say(&format!("dev       opens merge request !{iid}: {title}"));
+        say(&format!("dev       opens merge request !{iid}: {title}"));
         Ok(iid)
     }
 
     pub(super) async fn close(&self, iid: u64) -> anyhow::Result<()> {
         let path = format!("projects/{}/merge_requests/{iid}", self.project);
         self.as_dev(Method::PUT, &path, Some(json!({ "state_event": "close" }))).await?;
-        self.say(&format!("dev       closes merge request !{iid}"));
+        say(&format!("dev       closes merge request !{iid}"));
         Ok(())
     }
 
@@ -159,7 +161,7 @@ impl Stage {
         };
         self.control(&format!("{path}/{id}/finish"), finish).await?;
         let how = if built.is_ok() { "passes" } else { "fails" };
-        self.say(&format!("CI        pipeline {id} runs, job `build` {how}"));
+        say(&format!("CI        pipeline {id} runs, job `build` {how}"));
         Ok(())
     }
 
@@ -182,13 +184,9 @@ impl Stage {
         self.tell_deliveries().await?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         for rule in preview["decision"].as_array().into_iter().flatten() {
-            self.say(&format!("greenroom finds: {}", text(rule)));
+            say(&format!("greenroom finds: {}", text(rule)));
         }
-        self.say(&format!(
-            "greenroom decides: {}, because {}",
-            text(&preview["state"]),
-            text(&preview["reason"])
-        ));
+        say(&format!("greenroom decides: {}, because {}", text(&preview["state"]), text(&preview["reason"])));
         self.tell_comment(iid).await
     }
 
@@ -206,7 +204,7 @@ impl Stage {
             .split_once("<title>")
             .and_then(|(_, rest)| rest.split_once("</title>"))
             .map_or("", |(t, _)| t);
-        self.say(&format!("reviewer  opens {url}: {got}, {title:?}"));
+        say(&format!("reviewer  opens {url}: {got}, {title:?}"));
         Ok(())
     }
 
@@ -217,7 +215,7 @@ impl Stage {
         if left != json!([]) {
             bail!("GitLab still has an environment: {left:#}");
         }
-        self.say(&format!(
+        say(&format!(
             "proof     GitLab has no environment review/mr-{iid} any more, and the link answers 410"
         ));
         Ok(())
@@ -288,7 +286,7 @@ impl Stage {
     async fn tell_comment(&mut self, iid: u64) -> anyhow::Result<()> {
         let comment = self.comment(iid).await?;
         if comment != self.told_comment {
-            self.say(&format!("comment   on !{iid} now reads:"));
+            say(&format!("comment   on !{iid} now reads:"));
             for line in comment.lines().filter(|line| !line.starts_with("<!--")) {
                 output::data(format!("      | {line}").trim_end());
             }
@@ -322,7 +320,7 @@ impl Stage {
                 other => other.to_owned(),
             };
             let code = &delivery["response_code"];
-            self.say(&format!("GitLab    sends {what}; the answer is {code}"));
+            say(&format!("GitLab    sends {what}; the answer is {code}"));
         }
         self.told_deliveries = all.len();
         Ok(())
