@@ -47,10 +47,10 @@ async fn a_merge_request_body_is_like_gitlabs() {
     );
     world.dev_put("merge_requests/1", json!({ "add_labels": "preview" })).await.expect(200);
     let labelled = &world.hooks_of("merge_request").await[0];
-    like("merge_request_update_label_preview_added_v19_2.derived.json", labelled, &[".changes.updated_at"]);
+    like("merge_request_update_label_preview_added_v19_2.derived.json", labelled, &[]);
     world.dev_put("merge_requests/1/merge", json!({})).await.expect(200);
     let merged = &world.hooks_of("merge_request").await[0];
-    like("merge_request_merge_v19_2.derived.json", merged, &[".changes.updated_at"]);
+    like("merge_request_merge_v19_2.derived.json", merged, &[]);
 }
 
 #[tokio::test]

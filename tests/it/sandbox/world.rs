@@ -237,7 +237,7 @@ pub struct Received {
 
 impl Received {
     async fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().into_std().unwrap();
         let url = format!("http://{}/webhook", listener.local_addr().unwrap());
         let received = Self { url, hooks: Arc::default(), answers: Arc::default() };
         let data = web::Data::new(received.clone());
@@ -267,5 +267,5 @@ async fn receive(received: web::Data<Received>, request: HttpRequest, body: Stri
     let hook = Hook { headers: headers.collect(), body: serde_json::from_str(&body).unwrap(), raw: body };
     received.hooks.lock().unwrap().push(hook);
     let status = received.answers.lock().unwrap().pop_front().unwrap_or(200);
-    HttpResponse::build(StatusCode::from_u16(status).unwrap().as_u16().try_into().unwrap()).finish()
+    HttpResponse::build(actix_web::http::StatusCode::from_u16(status).unwrap()).finish()
 }
