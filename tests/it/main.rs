@@ -14,8 +14,11 @@
 )]
 
 mod architecture;
+mod artifacts;
 mod lifecycle;
 mod machinery;
+mod outage;
+mod report;
 mod restart;
 mod sandbox;
 mod stand_in;
