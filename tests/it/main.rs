@@ -16,6 +16,7 @@
 mod architecture;
 mod lifecycle;
 mod machinery;
+mod reference;
 mod sandbox;
 mod stand_in;
 mod support;
