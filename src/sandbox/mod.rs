@@ -1,8 +1,8 @@
 //! A GitLab in memory, for `greenroom demo` and for the tests.
 //!
 //! It serves the part of GitLab's REST API that a merge request preview needs, sends correctly
-//! signed webhooks in the shape of GitLab 19.2, and does badly on demand ([`faults`]). What people,
-//! runners and pushes do is said through `/sandbox/*` ([`control`]; see `docs/sandbox.md`).
+//! signed webhooks in the shape of GitLab 19.2, and does badly on demand (`faults`). What people,
+//! runners and pushes do is said through `/sandbox/*` (`control`; see `docs/sandbox.md`).
 //!
 //! It is a state, not a script: every answer is computed from what happened before, with GitLab's
 //! own oddities kept (a stale `head_pipeline`, statuses that count into their pipeline, a stop that

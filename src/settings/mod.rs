@@ -292,7 +292,9 @@ impl Reader {
         match parse(&value.text) {
             Ok(parsed) => Some(parsed),
             Err(problem) => {
-                self.problem(&value.name, &format!("`{}` {problem}", value.text), remedy);
+                // A password in a URL is a secret, even where it does not belong.
+                let shown = if value.text.contains('@') { "the value" } else { &format!("`{}`", value.text) };
+                self.problem(&value.name, &format!("{shown} {problem}"), remedy);
                 None
             }
         }

@@ -17,6 +17,7 @@ mod architecture;
 mod lifecycle;
 mod machinery;
 mod reference;
+mod restart;
 mod sandbox;
 mod stand_in;
 mod support;

@@ -150,7 +150,7 @@ impl Work {
             Err(Stop::Io(error)) => {
                 // The log has the path and the reason; the merge request gets neither.
                 tracing::error!(preview = %self.revision.name, %error, "an archive could not be served");
-                let why = "greenroom could not write to its disk; tell its operator, then run the job again";
+                let why = "greenroom could not use its disk; tell its operator, then run the job again";
                 self.give_up(&mut self.desk.book.blocking_lock(), why.to_owned());
             }
         }

@@ -47,7 +47,7 @@ fn suffix(name: &str) -> String {
 mod tests {
     #[derive(serde::Deserialize)]
     struct Vector {
-        input: String,
+        input: Option<String>,
         environment_slug: Option<String>,
         /// Set where GitLab's own tests stub the hash.
         sha256_hex: Option<String>,
@@ -58,9 +58,10 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gitlab/slug_vectors.json");
         let vectors: Vec<Vector> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let real = vectors.iter().filter(|vector| vector.sha256_hex.is_none());
-        for (vector, expected) in real.filter_map(|vector| Some((vector, vector.environment_slug.as_ref()?)))
-        {
-            assert_eq!(super::slug(&vector.input), *expected, "{}", vector.input);
+        let pairs =
+            real.filter_map(|vector| Some((vector.input.as_ref()?, vector.environment_slug.as_ref()?)));
+        for (input, expected) in pairs {
+            assert_eq!(super::slug(input), *expected, "{input}");
         }
     }
 }

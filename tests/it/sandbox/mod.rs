@@ -1,6 +1,7 @@
 //! The sandbox behaves as GitLab does: one test per fact of GitLab's contract, told over HTTP.
 
 mod access;
+mod bodies;
 mod delivery;
 mod environments;
 mod events;

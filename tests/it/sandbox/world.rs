@@ -7,7 +7,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 pub const BOT: &str = "bot-token";
@@ -43,8 +46,9 @@ pub struct World {
     sandbox: Sandbox,
     client: reqwest::Client,
     pub received: Received,
-    /// Holds the answers to GitLab's OpenAPI document, where Prism is at hand.
+    /// Holds the answers to GitLab's OpenAPI document, where Prism is at hand; not those that faults give.
     docket: Option<Docket>,
+    faulty: AtomicBool,
 }
 
 impl Drop for World {
@@ -74,7 +78,13 @@ impl World {
             .no_proxy()
             .build()
             .unwrap();
-        Self { sandbox: start(config).await.unwrap(), client, received, docket: Docket::open() }
+        Self {
+            sandbox: start(config).await.unwrap(),
+            client,
+            received,
+            docket: Docket::open(),
+            faulty: AtomicBool::new(false),
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -100,7 +110,7 @@ impl World {
         let answer = self.client.execute(request).await.unwrap();
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.bytes().await.unwrap();
-        if let Some(docket) = self.docket.as_ref().filter(|_| url.contains("/api/v4/")) {
+        if let Some(docket) = self.docket.as_ref().filter(|_| self.judges(&url)) {
             docket.add(exchange(&asked, status, &headers, &body));
         }
         Answer { status: status.as_u16(), headers, text: String::from_utf8_lossy(&body).into_owned() }
@@ -138,7 +148,12 @@ impl World {
         if answer.text.is_empty() { Value::Null } else { answer.json() }
     }
 
+    fn judges(&self, url: &str) -> bool {
+        url.contains("/api/v4/") && !self.faulty.load(Ordering::Relaxed)
+    }
+
     pub async fn faults(&self, faults: Value) {
+        self.faulty.store(true, Ordering::Relaxed);
         self.ask("", Method::PUT, "/sandbox/faults", Some(faults)).await.expect(200);
     }
 
@@ -222,7 +237,7 @@ pub struct Received {
 
 impl Received {
     async fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().into_std().unwrap();
         let url = format!("http://{}/webhook", listener.local_addr().unwrap());
         let received = Self { url, hooks: Arc::default(), answers: Arc::default() };
         let data = web::Data::new(received.clone());
@@ -252,5 +267,5 @@ async fn receive(received: web::Data<Received>, request: HttpRequest, body: Stri
     let hook = Hook { headers: headers.collect(), body: serde_json::from_str(&body).unwrap(), raw: body };
     received.hooks.lock().unwrap().push(hook);
     let status = received.answers.lock().unwrap().pop_front().unwrap_or(200);
-    HttpResponse::build(StatusCode::from_u16(status).unwrap().as_u16().try_into().unwrap()).finish()
+    HttpResponse::build(actix_web::http::StatusCode::from_u16(status).unwrap()).finish()
 }

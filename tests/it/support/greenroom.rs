@@ -137,6 +137,18 @@ impl Greenroom {
         Some(answer.error_for_status().unwrap().json().await.unwrap())
     }
 
+    /// Whether it was not killed yet.
+    pub fn is_running(&self) -> bool {
+        self.child.lock().unwrap().is_some()
+    }
+
+    /// As [`Self::preview`], but nothing where nobody answers.
+    pub async fn try_preview(&self, project: u64, iid: u64) -> Option<Value> {
+        let url = format!("http://{}/api/v1/previews/{project}/{iid}", self.address);
+        let answer = self.client.get(url).send().await.ok()?;
+        answer.error_for_status().ok()?.json().await.ok()
+    }
+
     /// The folder with everything it keeps.
     pub fn data(&self) -> PathBuf {
         self.home.path().join("data")

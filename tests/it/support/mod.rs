@@ -14,9 +14,16 @@ pub mod world;
 
 pub use until::until;
 
-/// A loopback address nobody listens on at the moment.
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// A loopback address nobody listens on at the moment, and that nobody is given by chance: below the ports that the
+/// kernel hands out, each one once. A greenroom that is started again finds its port free.
 pub fn free_address() -> std::net::SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + u16::try_from(std::process::id() % 200).expect("below 200") * 100;
+    (0..20_000)
+        .map(|_| 10_000 + (first - 10_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000)
+        .map(|port| std::net::SocketAddr::from(([127, 0, 0, 1], port)))
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
         .expect("a free port")
 }

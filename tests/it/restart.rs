@@ -1,0 +1,155 @@
+//! `kill -9` between any two steps: whatever greenroom was doing, after a restart the end is the same.
+//!
+//! Every step that makes something outside is a call to GitLab, so a crash is planned at each call in turn: once so that
+//! GitLab never hears of it, once so that GitLab did it and greenroom never learns.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+
+use crate::support::{until, world::World};
+
+#[derive(Debug, Clone, Copy)]
+enum Crash {
+    /// GitLab never hears of the call.
+    Instead,
+    /// GitLab did it; the answer is not heard.
+    After,
+}
+
+/// One part of a preview's life.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    FirstDeploy,
+    SecondPush,
+    Teardown,
+}
+
+impl Part {
+    /// What has happened before.
+    async fn before(self, world: &World) -> u64 {
+        match self {
+            Self::FirstDeploy => 0,
+            Self::SecondPush | Self::Teardown => world.ready_mr("feature", "one").await,
+        }
+    }
+
+    /// What people do, and the state that it leads to.
+    async fn act(self, world: &World, mr: u64) -> (u64, &'static str) {
+        match self {
+            Self::FirstDeploy => {
+                let mr = world.gitlab.open_mr("feature", "one").await;
+                world.build(mr, "one").await;
+                (mr, "ready")
+            }
+            Self::SecondPush => {
+                world.gitlab.push("feature", &[("a", "2")]).await;
+                world.build(mr, "two").await;
+                (mr, "ready")
+            }
+            Self::Teardown => {
+                world.gitlab.close(mr).await;
+                (mr, "stopped")
+            }
+        }
+    }
+
+    /// The end, crash or no crash.
+    async fn check(self, world: &World, mr: u64) {
+        match self {
+            Self::FirstDeploy => world.shows(mr, "one").await,
+            Self::SecondPush => world.shows(mr, "two").await,
+            Self::Teardown => world.is_gone(mr).await,
+        }
+    }
+}
+
+/// Plays `part` with a crash at its `n`-th call. `false` when it has no such call.
+async fn survives(part: Part, crash: Crash, n: usize) -> bool {
+    let world = World::start().await;
+    let mr = part.before(&world).await;
+    world.rests().await;
+    let kill = world.greenroom.kill_switch();
+    let call = world.wire.any().nth(n);
+    match crash {
+        Crash::Instead => call.instead(kill),
+        Crash::After => call.after(kill),
+    }
+    let (mr, state) = part.act(&world, mr).await;
+    let what = format!("{part:?} comes to its end or to its crash at call {n}, {crash:?}");
+    until(&what, Duration::from_secs(30), || async {
+        if !world.greenroom.is_running() {
+            return Ok(());
+        }
+        let head = world.gitlab.mr(mr).await["sha"].clone();
+        match world.greenroom.try_preview(42, mr).await {
+            Some(preview) if preview["state"] == state && preview["sha"] == head => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    // What comes after the state is still part of it: the comment, echoes.
+    until("the last call is made or the crash has come", Duration::from_secs(30), || async {
+        if !world.greenroom.is_running() {
+            return Ok(());
+        }
+        let before = world.wire.calls().len();
+        world.gitlab.drain().await;
+        tokio::task::yield_now().await;
+        let comment = world.gitlab.comment(mr).await.unwrap_or_default();
+        let told = comment.contains(&format!("Preview: {state}"));
+        if told && world.wire.calls().len() == before { Ok(()) } else { Err("still busy") }
+    })
+    .await;
+    world.wire.heal();
+    let crashed = !world.greenroom.is_running();
+    if crashed {
+        world.greenroom.restart().await;
+    }
+    world.becomes(mr, state).await;
+    part.check(&world, mr).await;
+    world.ends_well().await;
+    crashed
+}
+
+/// Crashes at every call of `part`.
+async fn survives_everywhere(part: Part) {
+    let crashes = stream::iter((1..=40).flat_map(|n| [(Crash::Instead, n), (Crash::After, n)]))
+        .map(|(crash, n)| survives(part, crash, n))
+        .buffered(4)
+        .take_while(|crashed| std::future::ready(*crashed))
+        .count()
+        .await;
+    assert!((6..80).contains(&crashes), "{part:?} crashed {crashes} times, which is not all of its calls");
+}
+
+#[tokio::test]
+async fn a_crash_anywhere_in_a_first_deploy_changes_nothing() {
+    survives_everywhere(Part::FirstDeploy).await;
+}
+
+#[tokio::test]
+async fn a_crash_anywhere_in_an_update_changes_nothing() {
+    survives_everywhere(Part::SecondPush).await;
+}
+
+#[tokio::test]
+async fn a_crash_anywhere_in_a_teardown_changes_nothing() {
+    survives_everywhere(Part::Teardown).await;
+}
+
+#[tokio::test]
+async fn asked_to_end_it_ends_soon_and_goes_on_where_it_was() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "one").await;
+    world.becomes(mr, "waiting").await;
+    let (status, time) = world.greenroom.terminate().await;
+    assert!(status.success(), "{status}");
+    assert!(time < Duration::from_secs(20), "{time:?}");
+    // What happens while nobody listens is found at the start.
+    world.build(mr, "one").await;
+    world.greenroom.restart().await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "one").await;
+    world.ends_well().await;
+}
