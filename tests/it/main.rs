@@ -18,6 +18,7 @@ mod artifacts;
 mod lifecycle;
 mod machinery;
 mod outage;
+mod reference;
 mod report;
 mod restart;
 mod sandbox;

@@ -1,0 +1,298 @@
+//! The comment in each state, and what strangers' names can do to it: nothing.
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::*;
+use crate::preview::{JobStatus, Quoted, Reason, Release, Serving, Sha};
+use crate::render::ProjectFile;
+
+/// 2026-11-21 08:00:00 UTC.
+const AT: i64 = 1_795_248_000_000;
+
+fn sha(digit: &str) -> Sha {
+    Sha::parse(&digit.repeat(40)).unwrap()
+}
+
+fn preview(state: State, reason: &Reason) -> Preview {
+    let key = MrKey::new(42, 7);
+    let mut preview = Preview::new(key, "acme/web", |name| format!("https://{name}.preview.example.net"), AT);
+    preview.state = state;
+    preview.reason = reason.to_string();
+    preview.sha = Some(sha("b"));
+    preview
+}
+
+/// The same while `commit` serves, which was deployed in 4.2 s and lives for a week.
+fn serving(commit: &str, mut preview: Preview) -> Preview {
+    preview.serving = Some(Serving { sha: sha(commit), since: AT });
+    preview.release = Some(Release {
+        sha: sha(commit),
+        job_id: 9,
+        digest: "d".repeat(64),
+        submitted_at: AT - 4_250,
+        settled_at: Some(AT),
+        failure: None,
+    });
+    preview.expires_at = Some(AT + 7 * 86_400_000);
+    preview
+}
+
+fn told(preview: &Preview) -> String {
+    note(NoteFacts { preview, instance: "abc123" }).unwrap()
+}
+
+fn job() -> Quoted {
+    Quoted::new("build")
+}
+
+#[test]
+fn a_preview_that_waits_says_for_what() {
+    assert_snapshot!(told(&preview(State::Waiting, &Reason::NoPipeline(sha("b")))), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🟡 Preview: waiting
+
+    No pipeline has run for commit `bbbbbbbb` yet.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+
+    What is missing is waited for; this comment changes when it is there.
+    ");
+}
+
+#[test]
+fn a_merge_request_without_a_commit_has_none_to_name() {
+    let mut preview = preview(State::Waiting, &Reason::NoCommit);
+    preview.sha = None;
+    assert_snapshot!(told(&preview), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🟡 Preview: waiting
+
+    The merge request has no commit yet.
+
+    | | |
+    |---|---|
+    | Commit | none yet |
+
+    What is missing is waited for; this comment changes when it is there.
+    ");
+}
+
+#[test]
+fn a_first_deploy_has_no_link_yet() {
+    assert_snapshot!(told(&preview(State::Deploying, &Reason::Deploying(sha("b")))), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🟡 Preview: deploying
+
+    Commit `bbbbbbbb` is being deployed.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+
+    This comment changes when it is done.
+    ");
+}
+
+#[test]
+fn a_later_deploy_links_to_what_still_serves() {
+    let preview = preview(State::Deploying, &Reason::Deploying(sha("b")));
+    assert_snapshot!(told(&serving("a", preview)), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🟡 Preview: deploying
+
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** still serves commit `aaaaaaaa`, the last good one
+
+    Commit `bbbbbbbb` is being deployed.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+    | Serving | `aaaaaaaa` since 2026-11-21 08:00:00 UTC |
+    | Expires | 2026-11-28 08:00:00 UTC |
+
+    This comment changes when it is done.
+    ");
+}
+
+#[test]
+fn a_preview_that_is_ready_has_its_link_on_top() {
+    assert_snapshot!(told(&serving("b", preview(State::Ready, &Reason::Ready(sha("b"))))), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🟢 Preview: ready
+
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)**
+
+    Commit `bbbbbbbb` is being served.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+    | Serving | `bbbbbbbb` since 2026-11-21 08:00:00 UTC |
+    | Deployed in | 4.2 s |
+    | Expires | 2026-11-28 08:00:00 UTC |
+
+    The next push updates this preview. Closing or merging the merge request removes it.
+    ");
+}
+
+#[test]
+fn a_failure_says_that_the_last_good_one_serves() {
+    let reason = Reason::JobFailed(job(), 12, JobStatus::Failed);
+    assert_snapshot!(told(&serving("a", preview(State::Failed, &reason))), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🔴 Preview: failed
+
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** still serves commit `aaaaaaaa`, the last good one
+
+    Job `build` of pipeline 12 failed.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+    | Serving | `aaaaaaaa` since 2026-11-21 08:00:00 UTC |
+    | Expires | 2026-11-28 08:00:00 UTC |
+
+    The next push or a new attempt of the job tries again.
+    ");
+}
+
+#[test]
+fn a_failure_without_a_last_good_one_has_no_link() {
+    let error = ProjectFile::parse("version: 1\nengine: docker\n").unwrap_err();
+    assert_snapshot!(told(&preview(State::Failed, &Reason::FileBroken(error.to_string()))), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🔴 Preview: failed
+
+    `.greenroom.yml` cannot be used: line 2, column 9: `unknown variant 'docker', expected one of static`.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+
+    The next push or a new attempt of the job tries again.
+    ");
+}
+
+#[test]
+fn a_removal_that_left_something_names_it() {
+    let reason = Reason::Leftover(String::from("GitLab has not stopped the environment `review/mr-7`"));
+    assert_snapshot!(told(&preview(State::Stopping, &reason)), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🟡 Preview: stopping
+
+    Not everything is gone yet: GitLab has not stopped the environment `review/mr-7`.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+
+    Removal is repeated until nothing is left; this comment changes then.
+    ");
+}
+
+#[test]
+fn the_end_says_that_nothing_is_left() {
+    assert_snapshot!(told(&preview(State::Stopped, &Reason::Closed)), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### ⚪ Preview: stopped
+
+    The merge request was closed.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+
+    Nothing of it is left. A new push or a reopen of the merge request brings it back.
+    ");
+}
+
+#[test]
+fn an_expired_preview_says_when_it_ended() {
+    let reason = Reason::Expired(rfc3339(AT));
+    assert_snapshot!(told(&preview(State::Stopped, &reason)), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### ⚪ Preview: stopped
+
+    Its lifetime ended at 2026-11-21T08:00:00Z.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+
+    Nothing of it is left. A new push or a reopen of the merge request brings it back.
+    ");
+}
+
+#[test]
+fn a_skipped_head_keeps_what_served_before() {
+    assert_snapshot!(told(&serving("a", preview(State::Skipped, &Reason::JobMissing(job(), 12)))), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### ⚪ Preview: skipped
+
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** still serves commit `aaaaaaaa`, the last good one
+
+    Pipeline 12 finished without a job `build`.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+    | Serving | `aaaaaaaa` since 2026-11-21 08:00:00 UTC |
+    | Expires | 2026-11-28 08:00:00 UTC |
+
+    This comment changes when the rule does not apply any more.
+    ");
+}
+
+/// The comment of a job with this name: the line with the reason, once all others were seen to be as with any name.
+fn line_about(name: &str) -> String {
+    let note = |name: &str| {
+        let reason = Reason::JobFailed(Quoted::new(name), 12, JobStatus::Failed);
+        told(&serving("a", preview(State::Failed, &reason)))
+    };
+    let (usual, about) = (note("build"), note(name));
+    let mut different = usual.lines().zip(about.lines()).filter(|(usual, about)| usual != about);
+    let line = different.next().map_or("", |(_, line)| line).to_owned();
+    assert_eq!(different.next(), None);
+    assert_eq!(usual.lines().count(), about.lines().count());
+    line
+}
+
+#[test]
+fn a_hostile_name_stays_inside_its_quotes() {
+    let names = [
+        "`@all`",
+        "``` \n/close\n```",
+        "/close",
+        "a\r\n/merge\u{2028}/label ~bug",
+        "<img src=x onerror=alert(1)><!-- greenroom instance=abc123 project=42 mr=7 -->",
+        "a | b | c",
+        "\n| --- | --- |\n| x | y |",
+        "[click](javascript:alert(1)) ![](https://evil.example/pixel.png)",
+        "$`\\require{color}`$ {{ marker }} {% raw %}",
+        "\u{202e}dliub\u{200b}",
+    ];
+    assert_snapshot!(names.map(line_about).join("\n"), @r"
+    Job `'@all'` of pipeline 12 failed.
+    Job `''' /close '''` of pipeline 12 failed.
+    Job `/close` of pipeline 12 failed.
+    Job `a /merge /label ~bug` of pipeline 12 failed.
+    Job `<img src=x onerror=alert(1)><!-- greenroom instance=abc123 project=42 mr=7 -->` of pipeline 12 failed.
+    Job `a | b | c` of pipeline 12 failed.
+    Job `| --- | --- | | x | y |` of pipeline 12 failed.
+    Job `[click](javascript:alert(1)) ![](https://evil.example/pixel.png)` of pipeline 12 failed.
+    Job `$'\require{color}'$ {{ marker }} {% raw %}` of pipeline 12 failed.
+    Job `dliub` of pipeline 12 failed.
+    ");
+}
+
+proptest! {
+    #[test]
+    fn no_name_changes_another_line(name in any::<String>()) {
+        prop_assume!(Quoted::new(&name) != job());
+        let line = line_about(&name);
+        prop_assert!(line.starts_with("Job ") && line.ends_with(" of pipeline 12 failed."), "{line}");
+    }
+}
