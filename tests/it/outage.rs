@@ -4,8 +4,11 @@ use serde_json::json;
 
 use crate::support::world::World;
 
-/// Faults that GitLab may show for a while.
-const FAULTS: [(&str, u16, &[(&str, &str)], &str); 7] = [
+/// Name, status, headers and body of an answer.
+type Fault = (&'static str, u16, &'static [(&'static str, &'static str)], &'static str);
+
+/// What GitLab may answer for a while.
+const FAULTS: [Fault; 7] = [
     ("500", 500, &[], r#"{"message":"500 Internal Server Error"}"#),
     ("401", 401, &[], r#"{"message":"401 Unauthorized"}"#),
     ("403 as a page", 403, &[("content-type", "text/html")], "<html>blocked</html>"),

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE=1 cargo test --test it reference` writes what can be written.
 
+use std::fmt::Write as _;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -22,7 +23,7 @@ fn the_settings_table_is_the_defaults_file() {
         let default = default.trim_matches('"');
         let default = if matches!(default, "" | "[]") { String::from("–") } else { format!("`{default}`") };
         let name = format!("GREENROOM_{}", key.to_ascii_uppercase());
-        table += &format!("| `{name}` | {default} | {} |\n", meaning.replace('|', "\\|"));
+        let _ = writeln!(table, "| `{name}` | {default} | {} |", meaning.replace('|', "\\|"));
     }
     let text = page("README.md");
     let (before, rest) = text.split_once(SETTINGS[0]).expect("README.md marks where the settings begin");
