@@ -178,8 +178,9 @@ impl Stage {
             if began.elapsed() > PATIENCE {
                 bail!("!{iid} should have become {state}, but is: {preview:#}");
             }
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         };
+        let took = began.elapsed();
         self.settle().await?;
         self.tell_deliveries().await?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -187,6 +188,7 @@ impl Stage {
             say(&format!("greenroom finds: {}", text(rule)));
         }
         say(&format!("greenroom decides: {}, because {}", text(&preview["state"]), text(&preview["reason"])));
+        say(&format!("          that took {} ms, the comment included", took.as_millis()));
         self.tell_comment(iid).await
     }
 
