@@ -19,6 +19,7 @@ mod lifecycle;
 mod machinery;
 mod outage;
 mod reference;
+mod regression;
 mod report;
 mod restart;
 mod sandbox;

@@ -1,0 +1,81 @@
+//! What once went wrong, each as a conversation.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{
+    until,
+    world::{World, page},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_pause_that_gitlab_asks_for_holds_for_all_calls() {
+    let world = World::start().await;
+    let mr = world.ready_mr("feature", "one").await;
+    let other = world.ready_mr("other", "other").await;
+    world.rests().await;
+    world.wire.any().always().answer(429, &[("retry-after", "3")], "Retry later\n");
+    world.gitlab.edit(mr, json!({ "labels": "first" })).await;
+    let before = world.wire.calls().len();
+    until("GitLab asks for a pause", PATIENCE, || async {
+        (world.wire.calls().len() > before).then_some(())
+    })
+    .await;
+    for n in 0..5 {
+        world.gitlab.edit(mr, json!({ "labels": format!("more {n}") })).await;
+        world.gitlab.edit(other, json!({ "labels": format!("more {n}") })).await;
+        world.gitlab.drain().await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let calls = world.wire.calls().len() - before;
+    assert!(calls <= 2, "{calls} calls within the pause");
+    world.wire.heal();
+    world.gitlab.push("feature", &[("a", "2")]).await;
+    world.build(mr, "two").await;
+    world.becomes(mr, "ready").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_download_may_take_longer_than_a_call() {
+    let world = World::start_with(&[("GREENROOM_GITLAB_TIMEOUT", "1s")]).await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let storage = slow_storage(&zip(&page("slow"))).await;
+    world.wire.on("GET", "*/artifacts").answer(302, &[("location", &storage)], "");
+    world.build(mr, "unused").await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "slow").await;
+    assert_eq!(world.wire.count("GET", "*/artifacts"), 1);
+    world.ends_well().await;
+}
+
+fn zip(index: &str) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("dist/index.html", zip::write::SimpleFileOptions::default()).unwrap();
+    zip.write_all(index.as_bytes()).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+/// An object storage that takes two seconds for one small file.
+async fn slow_storage(file: &[u8]) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/file.zip", listener.local_addr().unwrap());
+    let file = file.to_vec();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request).await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", file.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for part in file.chunks(file.len().div_ceil(4)) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let _ = stream.write_all(part).await;
+        }
+    });
+    url
+}
