@@ -34,6 +34,13 @@ pub struct Release {
     pub failure: Option<String>,
 }
 
+impl Release {
+    /// Whether the engine got it. Where there was no artifact to begin with, it did not.
+    pub const fn was_submitted(&self) -> bool {
+        !self.digest.is_empty()
+    }
+}
+
 /// A GitLab deployment that we own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {

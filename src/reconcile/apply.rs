@@ -120,9 +120,8 @@ async fn deploy(
             finished: false,
         });
     }
-    if record.release.as_ref().map(|release| &release.sha) != Some(&target.sha)
-        || record.deployed_at.is_none()
-    {
+    let lives = |release: &Release| release.sha == target.sha && release.was_submitted();
+    if !record.release.as_ref().is_some_and(lives) || record.deployed_at.is_none() {
         record.deployed_at = Some(now);
     }
     record.release = Some(Release {

@@ -1,7 +1,7 @@
 //! One look at one merge request: observe, decide, act, tell.
 
 use super::controller::Parts;
-use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired};
+use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life};
 use super::plan::{Step, outcome, plan};
 use super::{apply, observe};
 use crate::gitlab::EnvironmentState;
@@ -40,6 +40,9 @@ impl From<crate::report::Error> for Error {
 
 /// How soon an engine that works is asked again when its event was missed.
 const ENGINE_FALLBACK: i64 = 5_000;
+
+/// A look that is done never asks for another one sooner than this.
+const SOONEST: i64 = 1_000;
 
 /// How soon a removal that left something is repeated.
 const LEFTOVER: i64 = 15_000;
@@ -182,13 +185,7 @@ async fn act_and_tell(
         // Whatever brings it back starts a new life.
         record.deployed_at = None;
     }
-    record.expires_at = match desired {
-        Desired::Run(target) => {
-            target.file.expires_after.zip(record.deployed_at).map(|(life, at)| life.end_of(at))
-        }
-        Desired::Keep(..) => record.expires_at.filter(|_| record.serving.is_some()),
-        _ => None,
-    };
+    record.expires_at = end_of_life(decision.life, record, desired);
     keep(parts, record, saved).await?;
     parts.reporter.comment(record).await?;
     keep(parts, record, saved).await?;
@@ -196,7 +193,7 @@ async fn act_and_tell(
     Ok(match state {
         State::Deploying => Next::At(now + ENGINE_FALLBACK),
         State::Stopping => Next::At(now + LEFTOVER),
-        _ => record.expires_at.map_or(Next::Rest, Next::At),
+        _ => record.expires_at.map_or(Next::Rest, |end| Next::At(end.max(now + SOONEST))),
     })
 }
 
