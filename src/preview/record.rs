@@ -114,6 +114,10 @@ pub struct Preview {
     /// Our GitLab environment.
     #[serde(default)]
     pub environment_id: Option<u64>,
+    /// Whether that environment was seen to be available. Only then somebody can have stopped it by hand: GitLab stops
+    /// environments at the end of a merge request too, and so do we.
+    #[serde(default)]
+    pub environment_seen: bool,
     /// Our newest GitLab deployment.
     #[serde(default)]
     pub deployment: Option<Deployment>,
@@ -154,6 +158,7 @@ impl Preview {
             note_id: None,
             note_digest: None,
             environment_id: None,
+            environment_seen: false,
             deployment: None,
             decision: Vec::new(),
             hold: None,

@@ -214,6 +214,7 @@ impl Controller {
 fn pause(error: &Error, attempts: i64) -> i64 {
     let class = match error {
         Error::GitLab(error) => error.class(),
+        Error::Left(_) => Class::Operator,
         _ => Class::Retry(None),
     };
     let (first, longest) = match class {

@@ -36,6 +36,145 @@ async fn remember(world: &World, iid: u64, change: impl FnOnce(&mut Value)) {
     pool.close().await;
 }
 
+/// The pipeline as the CI include makes it: a job names the environment, so GitLab stops it when the merge request ends.
+async fn build_with_environment(world: &World, mr: u64, text: &str) {
+    let jobs = json!([
+        {
+            "name": "view", "status": "success",
+            "environment": { "name": format!("review/mr-{mr}"), "action": "prepare" },
+        },
+        { "name": "build", "status": "success", "artifact": { "files": { "dist/index.html": page(text) } } },
+    ]);
+    world.gitlab.act("pipelines", json!({ "mr_iid": mr, "jobs": jobs })).await;
+}
+
+#[tokio::test]
+async fn closed_and_reopened_at_once_it_stays() {
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    build_with_environment(&world, mr, "one").await;
+    world.becomes(mr, "ready").await;
+    world.rests().await;
+    // GitLab is not reached in between; it stops the environment at the close itself.
+    world.gitlab.fault(json!({ "deliveries": { "lose": 1 } })).await;
+    world.wire.cut();
+    world.gitlab.close(mr).await;
+    world.gitlab.reopen(mr).await;
+    world.gitlab.drain().await;
+    world.wire.heal();
+    world.rests().await;
+    for _ in 0..3 {
+        world.becomes(mr, "ready").await;
+        world.shows(mr, "one").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let environments = world.gitlab.environments().await;
+    assert_eq!(environments[0]["state"], "available", "{environments:#?}");
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn reopened_before_its_environment_was_deleted_it_comes_back() {
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
+    world.wire.on("DELETE", "*/environments/*").always().answer(500, &[], "");
+    world.gitlab.close(mr).await;
+    until("the environment is stopped", PATIENCE, || async {
+        (world.wire.count("DELETE", "*/environments/*") > 0).then_some(())
+    })
+    .await;
+    world.gitlab.reopen(mr).await;
+    world.wire.heal();
+    world.becomes(mr, "ready").await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "one").await;
+    let environments = world.gitlab.environments().await;
+    assert_eq!(environments[0]["state"], "available", "{environments:#?}");
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_environments_it_is_served_and_taken_away_all_the_same() {
+    let world = World::start().await;
+    world.wire.on("*", "*/environments*").always().answer(403, &[], r#"{"message":"403 Forbidden"}"#);
+    world.wire.on("*", "*/deployments*").always().answer(403, &[], r#"{"message":"403 Forbidden"}"#);
+    let mr = world.ready_mr("feature", "one").await;
+    world.shows(mr, "one").await;
+    world.gitlab.push("feature", &[("a", "2")]).await;
+    world.build(mr, "two").await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "two").await;
+    world.gitlab.close(mr).await;
+    world.becomes(mr, "stopped").await;
+    world.is_gone(mr).await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_right_to_environments_that_is_lost_holds_up_neither_a_push_nor_the_end() {
+    let world = World::start().await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
+    world.wire.on("*", "*/environments*").always().answer(403, &[], r#"{"message":"403 Forbidden"}"#);
+    world.wire.on("*", "*/deployments*").always().answer(403, &[], r#"{"message":"403 Forbidden"}"#);
+    world.gitlab.push("feature", &[("a", "2")]).await;
+    world.build(mr, "two").await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "two").await;
+    world.gitlab.close(mr).await;
+    let stopping = world.becomes(mr, "stopping").await;
+    assert!(stopping["reason"].as_str().unwrap().contains("environment"), "{stopping}");
+    assert_eq!(world.visit(mr, "/").await.0, 410);
+    // Given back, the rest goes too.
+    world.wire.heal();
+    world.gitlab.edit(mr, json!({ "labels": "a look" })).await;
+    world.becomes(mr, "stopped").await;
+    world.is_gone(mr).await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_ref_that_gitlab_does_not_know_holds_up_no_deploy() {
+    let world = World::start().await;
+    world.wire.on("POST", "*/deployments").always().answer(
+        400,
+        &[],
+        r#"{"message":"400 Bad request - The branch or tag does not exist"}"#,
+    );
+    let mr = world.ready_mr("feature", "one").await;
+    world.shows(mr, "one").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_is_told_once() {
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
+    let environment = world.gitlab.environments().await.remove(0);
+    let body = environment.to_string();
+    world.wire.on("POST", "*/environments/*/stop").always().answer(
+        200,
+        &[("content-type", "application/json")],
+        &body,
+    );
+    world.gitlab.close(mr).await;
+    world.becomes(mr, "stopping").await;
+    let looks = world.wire.count("POST", "*/environments/*/stop");
+    until("it is tried again and again", PATIENCE, || async {
+        (world.wire.count("POST", "*/environments/*/stop") > looks + 4).then_some(())
+    })
+    .await;
+    let history = world.preview(mr).await.unwrap()["history"].as_array().unwrap().clone();
+    let stopping = history.iter().filter(|line| line["state"] == "stopping").count();
+    assert!(stopping <= 2, "{history:#?}");
+    world.wire.heal();
+    world.becomes(mr, "stopped").await;
+    world.ends_well().await;
+}
+
 #[tokio::test]
 async fn stopped_by_hand_it_stops_although_the_file_is_broken() {
     let world = World::start().await;
@@ -49,6 +188,33 @@ async fn stopped_by_hand_it_stops_although_the_file_is_broken() {
     world.becomes(mr, "stopped").await;
     world.is_gone(mr).await;
     world.ends_well().await;
+}
+
+#[tokio::test]
+async fn with_the_token_of_another_bot_there_is_a_new_comment() {
+    let world = World::start().await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
+    let old = world.gitlab.bot_notes(mr).await[0]["id"].as_u64().unwrap();
+    // The old bot's comment may be read, but not edited.
+    let theirs = format!("*/notes/{old}");
+    world.wire.on("PUT", &theirs).always().answer(403, &[], r#"{"message":"403 Forbidden"}"#);
+    world.wire.on("GET", "*/notes").always().answer(200, &[("content-type", "application/json")], "[]");
+    world.gitlab.close(mr).await;
+    world.gitlab.reopen(mr).await;
+    world.gitlab.push("feature", &[("a", "2")]).await;
+    world.build(mr, "two").await;
+    until("a comment of the new bot says ready", PATIENCE, || async {
+        let notes = world.gitlab.bot_notes(mr).await;
+        let last = notes.last().unwrap();
+        if notes.len() == 2 && last["body"].as_str().unwrap().contains("Preview: ready") {
+            Ok(())
+        } else {
+            Err(notes)
+        }
+    })
+    .await;
+    world.wire.heal();
 }
 
 #[tokio::test]
@@ -120,6 +286,17 @@ async fn a_pause_that_gitlab_asks_for_holds_for_all_calls() {
     world.build(mr, "two").await;
     world.becomes(mr, "ready").await;
     world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_merge_request_that_nobody_can_see_is_not_asked_for_again() {
+    let world = World::start().await;
+    world.wire.on("GET", "*/merge_requests/1").always().answer(404, &[], r#"{"message":"404 Not found"}"#);
+    world.gitlab.open_mr("feature", "A feature").await;
+    world.rests().await;
+    let before = world.wire.calls().len();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(world.wire.calls().len(), before);
 }
 
 #[tokio::test]
