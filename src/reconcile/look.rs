@@ -29,6 +29,8 @@ pub(super) enum Error {
     Template(minijinja::Error),
     #[error("not everything is gone yet: {0}")]
     Left(String),
+    #[error("greenroom made a mistake; its log has more")]
+    Panicked,
 }
 
 impl From<crate::report::Error> for Error {
