@@ -82,6 +82,12 @@ async fn deploy(
         Err(crate::gitlab::Error::TooLarge { limit, .. }) => {
             Err(format!("the archive is larger than {} MiB", limit >> 20))
         }
+        Err(error) if error.is_refusal() => Err(format!(
+            "GitLab does not let greenroom fetch the artifact of job {} (it answered with {}); let it, then run the \
+             job again",
+            Quoted::new(&target.job_name),
+            error.status().unwrap_or_default()
+        )),
         Err(error) => return Err(error.into()),
     };
     let artifact = match refused {

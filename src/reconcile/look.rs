@@ -68,6 +68,10 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
             if lift || merge_request.state.is_over() {
                 record.hold = None;
             }
+            if lift && record.serving.is_none() {
+                // A reopen brings back what had expired too, though nobody looked at the close before it.
+                record.deployed_at = None;
+            }
             if !merge_request.state.is_over() {
                 notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
             }

@@ -8,6 +8,8 @@
 //! * One key is worked on once at a time; a hint during a run causes exactly one more.
 //! * An error, an empty list or a 404 removes nothing. A removal needs, in the same look, the merge request's own
 //!   `GET` = 200 with `closed` or `merged`, or `opened` with a hand, policy or expiry reason.
+//! * Neither serving nor removing waits for what people are told: where GitLab refuses an environment, a deployment or a
+//!   comment, the look goes on without.
 //! * Intent is saved before each step that makes something outside, its result after: a crash between any two steps is
 //!   mended by the next look.
 //!
@@ -17,7 +19,10 @@
 //! * *A push while the engine works*: the engine lets the newest order win; the older deployment ends as cancelled, or
 //!   as a success when it came to serve in between.
 //! * *Close while the engine works*: `stop` makes the engine forget the order; desired is "gone" from then on.
-//! * *Close and reopen before we looked*: the webhook says that it was a reopen, which lifts a stop by hand.
+//! * *Close and reopen before we looked*: the webhook says that it was a reopen, which lifts a stop by hand and an expiry,
+//!   and makes a new environment where GitLab stopped the old one at the close.
+//! * *A reopen before the removal came to its end*: the environment is stopped, and nobody did that by hand. Only one that
+//!   was seen to be available counts.
 
 mod apply;
 mod controller;

@@ -312,6 +312,64 @@ async fn a_download_may_take_longer_than_a_call() {
     world.ends_well().await;
 }
 
+#[tokio::test]
+async fn an_artifact_that_greenroom_may_not_fetch_is_told() {
+    let world = World::start().await;
+    world.wire.on("GET", "*/artifacts").always().answer(403, &[], r#"{"message":"403 Forbidden"}"#);
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let pipeline = world.build(mr, "one").await;
+    let failed = world.becomes(mr, "failed").await;
+    assert!(failed["reason"].as_str().unwrap().contains("(it answered with 403)"), "{failed}");
+    world.wire.heal();
+    let again = world.gitlab.retry(pipeline.job).await;
+    world.gitlab.succeed_job(again, &[("dist/index.html", &page("two"))]).await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "two").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_reopen_brings_back_what_had_expired() {
+    let world = World::start().await;
+    world.gitlab.push("feature", &[(".greenroom.yml", EXPIRING)]).await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
+    world.greenroom.kill9();
+    world.greenroom.age(mr, Duration::from_hours(2)).await;
+    world.greenroom.restart().await;
+    world.becomes(mr, "stopped").await;
+    world.rests().await;
+    // Of the close nobody hears.
+    world.gitlab.fault(json!({ "deliveries": { "lose": 1 } })).await;
+    world.gitlab.close(mr).await;
+    world.gitlab.reopen(mr).await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "one").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_push_while_the_engine_works_leaves_no_deployment_running() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let first = world.gitlab.start_pipeline(mr).await;
+    // Enough for the engine to be at it for a while.
+    let names: Vec<String> = (0..8_000).map(|n| format!("dist/{n}.html")).collect();
+    let index = page("one");
+    let many = names.iter().map(|name| (name.as_str(), "x"));
+    let files: Vec<_> = many.chain([("dist/index.html", index.as_str())]).collect();
+    world.gitlab.succeed_job(first.job, &files).await;
+    until("the deployment runs", PATIENCE, || async {
+        (world.gitlab.deployments().await.len() == 1).then_some(())
+    })
+    .await;
+    world.gitlab.push("feature", &[("a", "2")]).await;
+    world.build(mr, "two").await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "two").await;
+    world.ends_well().await;
+}
+
 fn zip(index: &str) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     zip.start_file("dist/index.html", zip::write::SimpleFileOptions::default()).unwrap();
