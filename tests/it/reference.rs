@@ -3,7 +3,9 @@
 //! `UPDATE=1 cargo test --test it reference` writes what can be written.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -22,7 +24,7 @@ fn the_settings_table_is_the_defaults_file() {
         let default = default.trim_matches('"');
         let default = if matches!(default, "" | "[]") { String::from("–") } else { format!("`{default}`") };
         let name = format!("GREENROOM_{}", key.to_ascii_uppercase());
-        table += &format!("| `{name}` | {default} | {} |\n", meaning.replace('|', "\\|"));
+        let _ = writeln!(table, "| `{name}` | {default} | {} |", meaning.replace('|', "\\|"));
     }
     let text = page("README.md");
     let (before, rest) = text.split_once(SETTINGS[0]).expect("README.md marks where the settings begin");
