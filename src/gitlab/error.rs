@@ -72,7 +72,8 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::RateLimited { after, .. } => Class::Retry(Some(*after)),
-            Self::Status { status: 401 | 403, .. } | Self::Request(_) => Class::Operator,
+            // Not shown is like not allowed: GitLab hides what a token may not see.
+            Self::Status { status: 401 | 403 | 404, .. } | Self::Request(_) => Class::Operator,
             _ => Class::Retry(None),
         }
     }

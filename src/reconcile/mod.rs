@@ -22,6 +22,8 @@
 mod apply;
 mod controller;
 mod desired;
+#[cfg(test)]
+mod laws;
 mod look;
 mod observe;
 mod plan;

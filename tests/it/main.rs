@@ -14,9 +14,12 @@
 )]
 
 mod architecture;
+mod artifacts;
 mod lifecycle;
 mod machinery;
+mod outage;
 mod reference;
+mod report;
 mod restart;
 mod sandbox;
 mod stand_in;

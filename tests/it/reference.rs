@@ -2,6 +2,7 @@
 //!
 //! `UPDATE=1 cargo test --test it reference` writes what can be written.
 
+use std::fmt::Write as _;
 use std::{
     env,
     fmt::Write as _,

@@ -63,7 +63,7 @@ impl Gitlab {
             secret_token: None,
         };
         let sandbox = sandbox::start(config).await.expect("the sandbox starts");
-        let gitlab = Self { sandbox, client: reqwest::Client::builder().no_proxy().build().unwrap() };
+        let gitlab = Self { sandbox, client: client() };
         gitlab.push("main", &[(".greenroom.yml", PROJECT_FILE)]).await;
         gitlab
     }
@@ -173,6 +173,30 @@ impl Gitlab {
         self.ask(Method::POST, &api(&format!("merge_requests/{mr}/notes")), Some(note)).await;
     }
 
+    /// The bot writes a comment; its id.
+    pub async fn say_as_bot(&self, mr: u64, text: &str) -> u64 {
+        let url = format!("{}/{}", self.sandbox.url(), api(&format!("merge_requests/{mr}/notes")));
+        let request = self.client.post(url).header("PRIVATE-TOKEN", BOT).json(&json!({ "body": text }));
+        let note: Value = request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+        note["id"].as_u64().expect("an id")
+    }
+
+    /// Somebody deletes a comment.
+    pub async fn delete_note(&self, mr: u64, note: u64) {
+        self.ask(Method::DELETE, &api(&format!("merge_requests/{mr}/notes/{note}")), None).await;
+    }
+
+    /// Somebody presses "stop" on the page of the merge request's environment.
+    pub async fn stop_environment(&self, mr: u64) {
+        let name = format!("review/mr-{mr}");
+        let environments = self.environments().await;
+        let found =
+            environments.iter().find(|environment| environment["name"] == *name).expect("an environment");
+        let path = format!("environments/{}/stop", found["id"]);
+        let stopped = self.ask(Method::POST, &api(&path), None).await;
+        assert_eq!(stopped["state"], "stopped", "{stopped}");
+    }
+
     /// The merge request as GitLab shows it.
     pub async fn mr(&self, mr: u64) -> Value {
         self.ask(Method::GET, &api(&format!("merge_requests/{mr}")), None).await
@@ -183,13 +207,18 @@ impl Gitlab {
         self.list(&format!("merge_requests/{mr}/notes?sort=asc&per_page=100")).await
     }
 
+    /// The comments of the bot, oldest first.
+    pub async fn bot_notes(&self, mr: u64) -> Vec<Value> {
+        let mut notes = self.notes(mr).await;
+        notes.retain(|note| {
+            note["author"]["username"].as_str().is_some_and(is_bot) && note["system"] == false
+        });
+        notes
+    }
+
     /// The text of greenroom's comment. There is never more than one.
     pub async fn comment(&self, mr: u64) -> Option<String> {
-        let notes = self.notes(mr).await;
-        let ours = |note: &&Value| {
-            note["author"]["username"].as_str().is_some_and(is_bot) && note["system"] == false
-        };
-        let comments: Vec<_> = notes.iter().filter(ours).collect();
+        let comments = self.bot_notes(mr).await;
         assert!(comments.len() <= 1, "greenroom keeps one comment: {comments:#?}");
         comments.first().map(|note| note["body"].as_str().expect("a body").to_owned())
     }
@@ -253,6 +282,11 @@ impl Gitlab {
 
 fn api(path: &str) -> String {
     format!("api/v4/projects/{}/{path}", Gitlab::PROJECT)
+}
+
+/// Each request on a connection of its own: a test that computes for seconds would find a kept one closed.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
 }
 
 fn is_bot(username: &str) -> bool {

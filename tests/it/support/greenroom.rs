@@ -137,6 +137,28 @@ impl Greenroom {
         Some(answer.error_for_status().unwrap().json().await.unwrap())
     }
 
+    /// Makes the merge request's preview older, while greenroom does not run.
+    pub async fn age(&self, iid: u64, by: Duration) {
+        sqlx::any::install_default_drivers();
+        let url = format!("sqlite://{}", self.data().join("greenroom.db").display());
+        let pool = sqlx::AnyPool::connect(&url).await.unwrap();
+        let document: String = sqlx::query_scalar("SELECT document FROM previews WHERE mr_iid = $1")
+            .bind(i64::try_from(iid).unwrap())
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        let mut document: Value = serde_json::from_str(&document).unwrap();
+        let deployed = document["deployed_at"].as_i64().expect("it was deployed");
+        document["deployed_at"] = (deployed - i64::try_from(by.as_millis()).unwrap()).into();
+        sqlx::query("UPDATE previews SET document = $1 WHERE mr_iid = $2")
+            .bind(document.to_string())
+            .bind(i64::try_from(iid).unwrap())
+            .execute(&pool)
+            .await
+            .unwrap();
+        pool.close().await;
+    }
+
     /// Whether it was not killed yet.
     pub fn is_running(&self) -> bool {
         self.child.lock().unwrap().is_some()

@@ -72,10 +72,13 @@ impl World {
         until(&format!("!{mr} becomes {state}"), PATIENCE, || async {
             let head = self.gitlab.mr(mr).await["sha"].clone();
             let preview = self.preview(mr).await.ok_or("no preview is known")?;
-            let told = self.gitlab.comment(mr).await.is_none_or(|comment| {
-                let reason = preview["reason"].as_str().unwrap_or_default();
-                comment.contains(&format!("Preview: {state}")) && comment.contains(&reason[1..])
-            });
+            let reason = preview["reason"].as_str().unwrap_or_default();
+            let told = match self.gitlab.comment(mr).await {
+                Some(comment) => {
+                    comment.contains(&format!("Preview: {state}")) && comment.contains(&reason[1..])
+                }
+                None => matches!(state, "skipped" | "stopped"),
+            };
             if preview["state"] == state && preview["sha"] == head && told {
                 Ok(preview)
             } else {
