@@ -4,9 +4,7 @@
 
 use std::fmt::Write as _;
 use std::{
-    env,
-    fmt::Write as _,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
