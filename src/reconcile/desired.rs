@@ -155,7 +155,11 @@ fn expiry(file: &ProjectFile, record: Option<&Preview>, wanted: &Desired) -> Opt
     let record = record?;
     let end = file.expires_after?.end_of(record.deployed_at?);
     let same_life = match wanted {
-        Desired::Run(target) => record.release.as_ref().is_some_and(|release| release.sha == target.sha),
+        // What was refused never lived, and why must not be forgotten.
+        Desired::Run(target) => record
+            .release
+            .as_ref()
+            .is_some_and(|release| release.sha == target.sha && release.failure.is_none()),
         _ => record.serving.is_some(),
     };
     same_life.then_some(end)
@@ -345,7 +349,7 @@ mod tests {
             (
                 whole.clone(),
                 pipeline(&[("build", Success), ("test", Failed)]),
-                "failed: pipeline 9 did not pass: job `test` failed",
+                "failed: pipeline 9 did not pass: job `test` did not succeed",
             ),
             (
                 whole.clone(),
@@ -421,6 +425,8 @@ mod tests {
         let over = "gone: its lifetime ended at 1970-01-12T13:16:40Z";
         let next = MergeRequest { sha: Some(sha('b')), ..merge_request() };
         let asleep = Preview { serving: None, ..serving() };
+        let mut refused = asleep.clone();
+        refused.release.as_mut().unwrap().failure = Some("it is no zip archive".into());
         let (short, long) = (file("expires_after: 30m\n"), file("expires_after: 2h\n"));
         for (merge_request, file, head, record, expected) in [
             (&merge_request(), &long, &built, serving(), "run aaaaaaaa of job 1"),
@@ -428,6 +434,7 @@ mod tests {
             (&merge_request(), &short, &built, asleep.clone(), over),
             (&merge_request(), &short, &failed, serving(), over),
             (&merge_request(), &short, &failed, asleep, "failed: job `build` of pipeline 9 failed"),
+            (&merge_request(), &short, &built, refused, "run aaaaaaaa of job 1"),
             (&next, &short, &built, serving(), "run bbbbbbbb of job 1"),
         ] {
             assert_eq!(shown(merge_request, file, head, Some(&record)), expected);
