@@ -18,5 +18,6 @@ mod lifecycle;
 mod machinery;
 mod restart;
 mod sandbox;
+mod settings;
 mod stand_in;
 mod support;
