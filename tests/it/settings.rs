@@ -1,6 +1,6 @@
 //! What operators give to `serve`, and what it says when that cannot work.
 
-use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, time::Duration};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use assert_cmd::{Command, cargo::cargo_bin_cmd};
 use insta::assert_snapshot;
@@ -205,6 +205,34 @@ async fn a_store_belongs_to_one_instance() {
 }
 
 #[tokio::test]
+async fn a_second_greenroom_leaves_the_first_ones_data_alone() {
+    let operator = Operator::new();
+    let world = World::start().await;
+    let data = world.greenroom.data().display().to_string();
+    let same = [("GREENROOM_DATA_DIR", &*data), ("GREENROOM_LISTEN", "127.0.0.1:0")];
+    let (code, said) = refusal(operator.serve(&[&ENOUGH[..], &same[..]].concat()));
+    assert_eq!(code, 1);
+    assert_snapshot!(said.replace(&data, "[data]"), @"
+    error: another greenroom uses the data folder [data]
+    hint: stop it, or give this one a folder of its own (GREENROOM_DATA_DIR)
+    ");
+    world.ready_mr("feature", "undisturbed").await;
+    world.ends_well().await;
+}
+
+#[test]
+fn a_data_folder_that_is_in_use_is_not_touched() {
+    let operator = Operator::new();
+    let lock = fs::File::create(operator.0.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let same = [("GREENROOM_DATA_DIR", "."), ("GREENROOM_LISTEN", "127.0.0.1:0")];
+    let (code, said) = refusal(operator.serve(&[&ENOUGH[..], &same[..]].concat()));
+    assert_eq!(code, 1);
+    assert!(said.starts_with("error: another greenroom uses the data folder"), "{said}");
+    assert_eq!(fs::read_dir(&operator.0).unwrap().count(), 1, "only the lock is there");
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_is_named() {
     let greenroom = Greenroom::start(&ENOUGH).await;
     let address = greenroom.url().socket_addrs(|| None).unwrap()[0].to_string();
@@ -212,6 +240,24 @@ async fn an_address_that_is_taken_is_named() {
         refusal(Operator::new().serve(&[&ENOUGH[..], &[("GREENROOM_LISTEN", &*address)]].concat()));
     assert_eq!(code, 1);
     assert_snapshot!(said.replace(&address, "[address]"), @"error: cannot listen on [address] (GREENROOM_LISTEN): Address already in use (os error 98)");
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_is_named() {
+    let operator = Operator::new();
+    let file = operator.writes("file", "not a folder");
+    let data = Path::new(&file).join("data").display().to_string();
+    // Even root cannot write into the kernel's own folders.
+    for (data, shown) in [
+        (&*data, "data_folder_below_a_file"),
+        ("/proc/greenroom", "data_folder_that_cannot_be_made"),
+        ("/proc/self", "data_folder_that_cannot_be_written"),
+    ] {
+        let settings = [("GREENROOM_DATA_DIR", data), ("GREENROOM_LISTEN", "127.0.0.1:0")];
+        let (code, said) = refusal(operator.serve(&[&ENOUGH[..], &settings[..]].concat()));
+        assert_eq!(code, 1, "{shown}");
+        assert_snapshot!(shown, said.replace(data, "[data]"));
+    }
 }
 
 #[tokio::test]
