@@ -16,6 +16,7 @@
 mod architecture;
 mod lifecycle;
 mod machinery;
+mod outside;
 mod restart;
 mod sandbox;
 mod settings;
