@@ -160,11 +160,17 @@ impl Server {
 
         let http = HttpServer::new(move || {
             let previews = gateway.clone();
+            let is_unclear = |context: &guard::GuardContext<'_>| !gateway::names_its_host(context.head());
             let is_preview = move |context: &guard::GuardContext<'_>| previews.owns_request(context.head());
             App::new()
                 .app_data(gateway.clone())
                 .app_data(intake.clone())
                 .app_data(api.clone())
+                .service(
+                    web::scope("")
+                        .guard(guard::fn_guard(is_unclear))
+                        .default_service(web::to(api::unclear_host)),
+                )
                 .service(
                     web::scope("")
                         .guard(guard::fn_guard(is_preview))

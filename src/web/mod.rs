@@ -59,6 +59,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .default_service(web::to(async || Problem::not_found("there is nothing at this address").response()));
 }
 
+/// Answers a request that leaves open which host it is for.
+pub async fn unclear_host() -> HttpResponse {
+    Problem::bad_request("name one host, in `Host`, and the same one wherever else it is named").response()
+}
+
 async fn livez() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n")
 }

@@ -31,6 +31,11 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "Not authorized", detail)
     }
 
+    /// 400.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Bad request", detail)
+    }
+
     /// 405: here one can only read.
     pub fn read_only() -> Self {
         Self::new(

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod hosts;
 mod metrics;
 
 use crate::support::{
