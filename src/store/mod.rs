@@ -56,6 +56,12 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// It took too long; it may happen yet.
+    #[error("the store did not {what} in time")]
+    Slow {
+        /// What was being done.
+        what: &'static str,
+    },
     /// The writer is gone; the process is about to end.
     #[error("the store is shutting down")]
     Closed,

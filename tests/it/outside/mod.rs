@@ -4,6 +4,7 @@ mod access;
 mod api;
 mod hosts;
 mod metrics;
+mod webhook;
 
 use crate::support::{
     gitlab::{BOT, SIGNING_TOKEN},
@@ -25,4 +26,9 @@ async fn metric(greenroom: &Greenroom, series: &str) -> u64 {
     let metrics = greenroom.get("/metrics").await.text().await.unwrap();
     let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("no {series} in\n{metrics}")).parse().unwrap()
+}
+
+/// How many deliveries ended like this.
+async fn deliveries(greenroom: &Greenroom, kind: &str) -> u64 {
+    metric(greenroom, &format!("greenroom_deliveries_total{{kind=\"{kind}\"}}")).await
 }
