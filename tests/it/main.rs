@@ -14,6 +14,7 @@
 )]
 
 mod architecture;
+mod cli;
 mod lifecycle;
 mod machinery;
 mod outside;
