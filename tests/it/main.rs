@@ -14,6 +14,7 @@
 )]
 
 mod architecture;
+mod browser;
 mod cli;
 mod lifecycle;
 mod machinery;
