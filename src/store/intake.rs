@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{AnyPool, Row};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -46,6 +47,9 @@ pub(super) struct Waiting {
 /// The most deliveries in one transaction.
 const BATCH: usize = 256;
 
+/// How long a delivery waits for its place in a batch and for the commit. GitLab hangs up after 10 s.
+const PATIENCE: Duration = Duration::from_secs(8);
+
 macro_rules! from_json {
     ($before:literal, $after:literal) => {
         [
@@ -77,8 +81,14 @@ const PROJECTS: [&str; 2] = from_json!(
 );
 
 impl Store {
-    /// Stores a delivery and the work it asks for. Durable when this returns.
+    /// Stores a delivery and the work it asks for. Durable when this returns. After [`Error::Slow`] it may be stored yet.
     pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, Error> {
+        tokio::time::timeout(PATIENCE, self.wait_for(delivery))
+            .await
+            .unwrap_or(Err(Error::Slow { what: "keep a delivery" }))
+    }
+
+    async fn wait_for(&self, delivery: Delivery) -> Result<Accepted, Error> {
         let (done, answer) = oneshot::channel();
         self.intake.send(Waiting { delivery, done }).await.map_err(|_| Error::Closed)?;
         match answer.await {

@@ -56,6 +56,12 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// It took too long; it may happen yet.
+    #[error("the store did not {what} in time")]
+    Slow {
+        /// What was being done.
+        what: &'static str,
+    },
     /// The writer is gone; the process is about to end.
     #[error("the store is shutting down")]
     Closed,
@@ -70,6 +76,16 @@ fn doing(what: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
 enum Backend {
     Sqlite,
     Postgres,
+}
+
+impl Backend {
+    fn of(url: &str) -> Option<Self> {
+        match url.split(':').next() {
+            Some("sqlite") => Some(Self::Sqlite),
+            Some("postgres" | "postgresql") => Some(Self::Postgres),
+            _ => None,
+        }
+    }
 }
 
 /// The open store. Cheap to clone.
@@ -88,11 +104,8 @@ impl Store {
     /// A SQLite file is created when missing; its folder must exist.
     pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
-        let backend = match url.split(':').next() {
-            Some("sqlite") => Backend::Sqlite,
-            Some("postgres" | "postgresql") => Backend::Postgres,
-            other => return Err(Error::Url(other.unwrap_or_default().to_owned())),
-        };
+        let backend = Backend::of(url)
+            .ok_or_else(|| Error::Url(url.split(':').next().unwrap_or_default().to_owned()))?;
         let pool = |size: u32| {
             AnyPoolOptions::new()
                 .max_connections(size)
@@ -161,9 +174,9 @@ impl Store {
         self.wake.notified()
     }
 
-    /// Whether several processes may share this store.
-    pub fn is_shared(&self) -> bool {
-        self.backend == Backend::Postgres
+    /// Whether several processes may share the store at `url`.
+    pub fn is_shared(url: &str) -> bool {
+        Backend::of(url) == Some(Backend::Postgres)
     }
 
     /// Closes all connections; waits until what was being written is written.

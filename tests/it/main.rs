@@ -15,12 +15,16 @@
 
 mod architecture;
 mod artifacts;
+mod browser;
+mod cli;
 mod lifecycle;
 mod machinery;
 mod outage;
+mod outside;
 mod reference;
 mod report;
 mod restart;
 mod sandbox;
+mod settings;
 mod stand_in;
 mod support;
