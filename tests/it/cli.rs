@@ -205,6 +205,7 @@ fn the_demo_tells_its_story_and_ends() {
         (r"(127\.0\.0\.1|localhost):\d+", "$1:[port]"),
         (r"`[0-9a-f]{8}`", "`[commit]`"),
         (r"Deployed in \| .* \|", "Deployed in | [duration] |"),
+        (r"that took \d+ ms", "that took [duration]"),
         (r"\b5[34]0000000", "[id]"),
     ];
     with_settings!({ filters => filters }, { assert_snapshot!(story.join("\n")) });
