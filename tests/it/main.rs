@@ -19,4 +19,5 @@ mod machinery;
 mod restart;
 mod sandbox;
 mod stand_in;
+mod store;
 mod support;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "a tool box: not every tool is in use at all times")]
 
 pub mod browser;
+pub mod database;
 pub mod gitlab;
 pub mod greenroom;
 pub mod openapi;
