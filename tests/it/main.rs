@@ -27,4 +27,5 @@ mod restart;
 mod sandbox;
 mod settings;
 mod stand_in;
+mod store;
 mod support;

@@ -4,6 +4,7 @@
 
 pub mod browser;
 pub mod courier;
+pub mod database;
 pub mod gitlab;
 pub mod greenroom;
 pub mod openapi;
