@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use futures::StreamExt;
-use http::Method;
 use http::header::LOCATION;
 use sha2::{Digest, Sha256};
 use tempfile::TempPath;
@@ -51,7 +50,7 @@ impl Forge {
         let mut url = self.client.api_url(&path).map_err(|error| bad(&error.to_string()))?;
         let mut hops = 0;
         let response = loop {
-            let response = match self.client.send(Method::GET, url.clone(), hops == 0, None).await {
+            let response = match self.client.download(url.clone(), hops == 0).await {
                 Ok(response) => response,
                 Err(error) if hops == 0 && error.is_not_found() => return Ok(None),
                 Err(error) => return Err(error),

@@ -1,7 +1,8 @@
 //! Our HTTP client under the `gitlab` crate's endpoints.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -11,13 +12,20 @@ use http::{Method, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::error::WEB_PAGE;
 use super::{Error, Settings};
 
 /// The most we read of one answer; a page of 100 merge requests has about 300 KB.
 const LARGEST_ANSWER: u64 = 16 << 20;
 
+/// The longest a download may take.
+const LONGEST_DOWNLOAD: Duration = Duration::from_mins(15);
+
 /// How long to wait after a 429 that does not say.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(15);
+
+/// The shortest wait after a 429, whatever it says.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest wait that GitLab may ask for in one go.
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
@@ -44,6 +52,8 @@ pub(super) struct Client {
     token: SecretString,
     http: reqwest::Client,
     pub(super) calls: CallCount,
+    /// GitLab wants to hear nothing before this time.
+    quiet_until: Mutex<Option<Instant>>,
 }
 
 impl Client {
@@ -56,13 +66,30 @@ impl Client {
         let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
+            .read_timeout(settings.timeout)
             .timeout(settings.timeout);
         if is_loopback(&base) {
             // No proxy can reach this machine's own loopback.
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| Error::Request(error.to_string()))?;
-        Ok(Self { base, token: settings.token, http, calls: CallCount::default() })
+        Ok(Self {
+            base,
+            token: settings.token,
+            http,
+            calls: CallCount::default(),
+            quiet_until: Mutex::default(),
+        })
+    }
+
+    fn quiet_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long GitLab still wants to hear nothing.
+    fn quiet_for(&self) -> Option<Duration> {
+        let until = *self.quiet_until();
+        until?.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
     pub(super) fn api_url(&self, path: &str) -> Result<Url, url::ParseError> {
@@ -77,7 +104,26 @@ impl Client {
         with_token: bool,
         body: Option<(String, Vec<u8>)>,
     ) -> Result<reqwest::Response, Error> {
+        self.send_for(method, url, with_token, body, None).await
+    }
+
+    /// Asks for a large file, which may take long as long as something comes.
+    pub(super) async fn download(&self, url: Url, with_token: bool) -> Result<reqwest::Response, Error> {
+        self.send_for(Method::GET, url, with_token, None, Some(LONGEST_DOWNLOAD)).await
+    }
+
+    async fn send_for(
+        &self,
+        method: Method,
+        url: Url,
+        with_token: bool,
+        body: Option<(String, Vec<u8>)>,
+        at_most: Option<Duration>,
+    ) -> Result<reqwest::Response, Error> {
         let what = format!("{method} {}", url.path());
+        if let Some(after) = self.quiet_for().filter(|_| with_token) {
+            return Err(Error::RateLimited { what, after });
+        }
         let counter = if method == Method::GET { &self.calls.reads } else { &self.calls.writes };
         counter.fetch_add(1, Ordering::Relaxed);
         let mut request = self
@@ -87,6 +133,9 @@ impl Client {
             .header(ACCEPT, "application/json, */*;q=0.1");
         if with_token {
             request = request.header("PRIVATE-TOKEN", self.token.expose_secret());
+        }
+        if let Some(at_most) = at_most {
+            request = request.timeout(at_most);
         }
         if let Some((kind, body)) = body {
             request = request.header(http::header::CONTENT_TYPE, kind).body(body);
@@ -101,7 +150,12 @@ impl Client {
                 return Ok(response);
             }
             if status == StatusCode::TOO_MANY_REQUESTS {
-                return Err(Error::RateLimited { what, after: pause(&response) });
+                let asked = asked_pause(&response);
+                if let Some(pause) = asked.filter(|_| with_token) {
+                    // The limit is the token's, not this call's. One that says no time is of this kind of call alone.
+                    *self.quiet_until() = Some(Instant::now() + pause);
+                }
+                return Err(Error::RateLimited { what, after: asked.unwrap_or(DEFAULT_PAUSE) });
             }
             let body = read(response, 64 << 10, "").await.unwrap_or_default();
             Err(Error::Status { what, status: status.as_u16(), message: message(&body) })
@@ -124,13 +178,9 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// `Retry-After` in seconds; GitLab's application limits leave it out.
-fn pause(response: &reqwest::Response) -> Duration {
-    response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .map_or(DEFAULT_PAUSE, Duration::from_secs)
-        .min(LONGEST_PAUSE)
+fn asked_pause(response: &reqwest::Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
 }
 
 /// GitLab's error bodies vary: `{"message": text or object}`, `{"error": text}`, or a page.
@@ -142,9 +192,7 @@ fn message(body: &[u8]) -> String {
             None => value.to_string(),
         },
         Err(_) if body.is_empty() => String::from("(no text)"),
-        Err(_) if body.trim_ascii_start().starts_with(b"<") => {
-            String::from("a web page instead of an answer")
-        }
+        Err(_) if body.trim_ascii_start().starts_with(b"<") => String::from(WEB_PAGE),
         Err(_) => String::from_utf8_lossy(body).into_owned(),
     };
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()

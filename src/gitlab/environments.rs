@@ -18,6 +18,9 @@ pub enum EnvironmentState {
     Stopping,
     /// Stopped.
     Stopped,
+    /// A word that GitLab did not know when this was written.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A GitLab environment.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use gitlab::api::ApiError;
 
+/// What stands for the message of an error that came as a web page.
+pub(super) const WEB_PAGE: &str = "a web page instead of an answer";
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -89,6 +92,12 @@ impl Error {
     /// Whether GitLab answered 404: it does not exist, *or* the token may not see it.
     pub const fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { status: 404, .. })
+    }
+
+    /// Whether GitLab said no to this very call: what it is about is wrong, missing, switched off, or not for our token.
+    /// A web page is somebody else's word, such as that of a proxy.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status { status: 400 | 403 | 404 | 405 | 422, message, .. } if message != WEB_PAGE)
     }
 
     /// GitLab's words, when it answered.

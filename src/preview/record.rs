@@ -35,6 +35,13 @@ pub struct Release {
     pub failure: Option<String>,
 }
 
+impl Release {
+    /// Whether the engine got it. Where there was no artifact to begin with, it did not.
+    pub const fn was_submitted(&self) -> bool {
+        !self.digest.is_empty()
+    }
+}
+
 /// A GitLab deployment that we own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
@@ -111,6 +118,10 @@ pub struct Preview {
     /// Our GitLab environment.
     #[serde(default)]
     pub environment_id: Option<u64>,
+    /// Whether that environment was seen to be available. Only then somebody can have stopped it by hand: GitLab stops
+    /// environments at the end of a merge request too, and so do we.
+    #[serde(default)]
+    pub environment_seen: bool,
     /// Our newest GitLab deployment.
     #[serde(default)]
     pub deployment: Option<Deployment>,
@@ -152,6 +163,7 @@ impl Preview {
             note_id: None,
             note_digest: None,
             environment_id: None,
+            environment_seen: false,
             deployment: None,
             decision: Vec::new(),
             hold: None,

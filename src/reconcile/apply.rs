@@ -5,7 +5,7 @@ use super::desired::Target;
 use super::look::{Error, keep};
 use super::plan::Step;
 use crate::engine::{Input, Order, Progress, Status};
-use crate::preview::{Deployment, Preview, Quoted, Release};
+use crate::preview::{Deployment, Preview, Quoted, Release, environment_name};
 
 /// How a step ended.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) async fn step(
 ) -> Result<Done, Error> {
     match step {
         Step::FinishDeployment(outcome) => {
-            parts.reporter.finish_deployment(record, *outcome).await?;
+            unless_refused(parts.reporter.finish_deployment(record, *outcome).await)?;
             keep(parts, record, saved).await?;
             Ok(Done::Yes)
         }
@@ -48,7 +48,16 @@ pub(super) async fn step(
             Ok(if left.is_empty() { Done::Yes } else { Done::Left(left) })
         }
         Step::RemoveEnvironment => {
-            let left = parts.reporter.remove_environment(record).await?;
+            let left = match parts.reporter.remove_environment(record).await {
+                Err(crate::report::Error::GitLab(error)) if error.is_refusal() => {
+                    let name = environment_name(record.key.iid);
+                    vec![format!(
+                        "GitLab does not let greenroom remove the environment `{name}` (it answered with {})",
+                        error.status().unwrap_or_default()
+                    )]
+                }
+                other => other?,
+            };
             Ok(if left.is_empty() { Done::Yes } else { Done::Left(left) })
         }
     }
@@ -110,7 +119,7 @@ async fn deploy(
         }
     }
 
-    parts.reporter.ensure_environment(record).await?;
+    let environment = unless_refused(parts.reporter.ensure_environment(record).await)?;
     let open = record.deployment.as_ref().is_some_and(|d| !d.finished && d.sha == target.pipeline_sha);
     if !open {
         record.deployment = Some(Deployment {
@@ -120,9 +129,8 @@ async fn deploy(
             finished: false,
         });
     }
-    if record.release.as_ref().map(|release| &release.sha) != Some(&target.sha)
-        || record.deployed_at.is_none()
-    {
+    let lives = |release: &Release| release.sha == target.sha && release.was_submitted();
+    if !record.release.as_ref().is_some_and(lives) || record.deployed_at.is_none() {
         record.deployed_at = Some(now);
     }
     record.release = Some(Release {
@@ -134,7 +142,10 @@ async fn deploy(
         failure: None,
     });
     keep(parts, record, saved).await?;
-    parts.reporter.open_deployment(record).await?;
+    // Without its environment a deployment would make one that leads nowhere.
+    if environment.is_none() || unless_refused(parts.reporter.open_deployment(record).await)?.is_none() {
+        record.deployment = None;
+    }
     keep(parts, record, saved).await?;
     parts
         .engine
@@ -151,6 +162,20 @@ async fn deploy(
         })
         .await?;
     Ok(Done::Yes)
+}
+
+/// Nothing instead of a refusal. Whatever GitLab is told of a preview besides, the preview does not depend on it.
+pub(super) fn unless_refused<T>(
+    told: Result<T, crate::report::Error>,
+) -> Result<Option<T>, crate::report::Error> {
+    match told {
+        Ok(value) => Ok(Some(value)),
+        Err(crate::report::Error::GitLab(error)) if error.is_refusal() => {
+            tracing::warn!(%error, "GitLab is not told of a preview, which goes on without");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes down that the engine came to an end with the last order: when, and why not.

@@ -1,12 +1,14 @@
 //! The claim loop: who is looked at when, and what happens after a failure.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::FutureExt;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::look::{Error, Next, look};
 use super::resync;
@@ -87,7 +89,7 @@ impl Controller {
 
     /// Works until `stop` is cancelled; returns when every look that was begun has ended.
     pub async fn run(self, resync_every: Duration, retention: Retention, stop: CancellationToken) {
-        let tasks = TaskTracker::new();
+        let mut tasks = JoinSet::new();
         for worker in 0..WORKERS {
             // A worker whose lease ran out must not pass for the one that has the key now.
             let this = Self { parts: Arc::clone(&self.parts), owner: format!("{}/{worker}", self.owner) };
@@ -98,8 +100,13 @@ impl Controller {
         tasks.spawn(async move { this.follow_engine(&events_stop).await });
         let (this, resync_stop) = (self.clone(), stop.clone());
         tasks.spawn(async move { resync::run(&this.parts, resync_every, retention, &resync_stop).await });
-        tasks.close();
-        tasks.wait().await;
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                // Half of a controller looks alive and is not. Without it the process ends, and is started anew.
+                tracing::error!(%error, "a part of the controller ended early");
+                stop.cancel();
+            }
+        }
     }
 
     async fn work(&self, stop: &CancellationToken) {
@@ -136,11 +143,12 @@ impl Controller {
         let mut beat = tokio::time::interval(LEASE / 3);
         beat.tick().await;
         let result = {
-            let run = self.run_claim(&claim);
+            // One merge request that a mistake of ours chokes on must not take the others along.
+            let run = AssertUnwindSafe(self.run_claim(&claim)).catch_unwind();
             tokio::pin!(run);
             loop {
                 tokio::select! {
-                    result = &mut run => break result,
+                    result = &mut run => break result.unwrap_or(Err(Error::Panicked)),
                     _ = beat.tick() => {
                         let until = self.parts.clock.now() + millis(LEASE);
                         match self.parts.store.renew(&claim, &self.owner, until).await {
@@ -216,6 +224,7 @@ impl Controller {
 fn pause(error: &Error, attempts: i64) -> i64 {
     let class = match error {
         Error::GitLab(error) => error.class(),
+        Error::Left(_) | Error::Panicked => Class::Operator,
         _ => Class::Retry(None),
     };
     let (first, longest) = match class {

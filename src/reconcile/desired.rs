@@ -1,8 +1,8 @@
 //! What should be, decided from what is. Pure: no I/O, no clock.
 
 use crate::preview::{
-    Head, Hold, JobStatus, MergeRequest, MergeRequestState, Preview, Quoted, Reason, Sha, State, Verdict,
-    rfc3339,
+    Head, Hold, JobStatus, Lifetime, MergeRequest, MergeRequestState, Preview, Quoted, Reason, Sha, State,
+    Verdict, rfc3339,
 };
 use crate::render::{FileError, ProjectFile, WaitFor};
 
@@ -75,11 +75,22 @@ pub enum Desired {
     Run(Box<Target>),
 }
 
+/// How long what runs may live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// The project file says so; without a lifetime, until the merge request ends.
+    Of(Option<Lifetime>),
+    /// The project file cannot be read: as people were told before.
+    AsTold,
+}
+
 /// What should be, and the rules that led there, in the order they were asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The outcome.
     pub desired: Desired,
+    /// How long what runs may live.
+    pub life: Life,
     /// One sentence per rule that counted.
     pub rules: Vec<String>,
 }
@@ -87,12 +98,44 @@ pub struct Decision {
 /// Decides what should be.
 pub fn desired(facts: Facts<'_>) -> Decision {
     let mut rules = Vec::new();
-    let desired = decide(facts, &mut rules);
-    Decision { desired, rules }
+    let life = match facts.file {
+        FileFact::Present(file) => Life::Of(file.expires_after),
+        _ => Life::AsTold,
+    };
+    let mut desired = decide(facts, &mut rules);
+    if let Some(end) = facts.record.and_then(|record| end_of_life(life, record, &desired))
+        && end <= facts.now
+    {
+        rules.push(format!("its lifetime ended at {}", rfc3339(end)));
+        desired = Desired::Gone(Reason::Expired(rfc3339(end)));
+    }
+    Decision { desired, life, rules }
+}
+
+/// When the life of what serves, or is being brought up, ends. A head that was not deployed yet starts a new life.
+pub(super) fn end_of_life(life: Life, record: &Preview, desired: &Desired) -> Option<i64> {
+    let lives = match desired {
+        Desired::Run(target) => record.release.as_ref().is_some_and(|release| {
+            // What was refused never lived, and why must not be forgotten; it leaves the one before it in place.
+            let lives = release.was_submitted() && release.failure.is_none();
+            release.sha == target.sha && (lives || record.serving.is_some())
+        }),
+        Desired::Keep(..) => record.serving.is_some(),
+        Desired::Leave | Desired::Gone(_) => false,
+    };
+    if !lives {
+        return None;
+    }
+    match life {
+        Life::Of(lifetime) => {
+            lifetime.zip(record.deployed_at).map(|(lifetime, start)| lifetime.end_of(start))
+        }
+        Life::AsTold => record.expires_at,
+    }
 }
 
 fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
-    let Facts { merge_request, file, record, now, .. } = facts;
+    let Facts { merge_request, file, record, .. } = facts;
     let state = match merge_request.state {
         MergeRequestState::Opened => "open",
         MergeRequestState::Locked => "locked, which counts as open",
@@ -120,15 +163,14 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
         }
         FileFact::Broken(error) => {
             rules.push(String::from("`.greenroom.yml` cannot be used"));
-            return Desired::Keep(State::Failed, Reason::FileBroken(error.to_string()));
+            Err(error)
         }
-        FileFact::Present(file) => file,
+        FileFact::Present(file) => {
+            let job = Quoted::new(&file.site.job);
+            rules.push(format!("`.greenroom.yml` asks for engine {} with job {job}", file.engine));
+            Ok(file)
+        }
     };
-    rules.push(format!(
-        "`.greenroom.yml` asks for engine {} with job {}",
-        file.engine,
-        Quoted::new(&file.site.job)
-    ));
 
     if let Some(Hold { sha, .. }) = record.and_then(|record| record.hold.as_ref()) {
         if *sha == merge_request.sha {
@@ -140,29 +182,10 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
         ));
     }
 
-    let wanted = of_head(facts, file, rules);
-    match expiry(file, record, &wanted) {
-        Some(end) if end <= now => {
-            rules.push(format!("`expires_after` ended its life at {}", rfc3339(end)));
-            Desired::Gone(Reason::Expired(rfc3339(end)))
-        }
-        _ => wanted,
+    match file {
+        Ok(file) => of_head(facts, file, rules),
+        Err(error) => Desired::Keep(State::Failed, Reason::FileBroken(error.to_string())),
     }
-}
-
-/// When the life of what serves, or would serve, ends. A head that was not deployed yet starts a new life.
-fn expiry(file: &ProjectFile, record: Option<&Preview>, wanted: &Desired) -> Option<i64> {
-    let record = record?;
-    let end = file.expires_after?.end_of(record.deployed_at?);
-    let same_life = match wanted {
-        // What was refused never lived, and why must not be forgotten.
-        Desired::Run(target) => record
-            .release
-            .as_ref()
-            .is_some_and(|release| release.sha == target.sha && release.failure.is_none()),
-        _ => record.serving.is_some(),
-    };
-    same_life.then_some(end)
 }
 
 fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Desired {

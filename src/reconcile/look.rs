@@ -1,7 +1,7 @@
 //! One look at one merge request: observe, decide, act, tell.
 
 use super::controller::Parts;
-use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired};
+use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life};
 use super::plan::{Step, outcome, plan};
 use super::{apply, observe};
 use crate::gitlab::EnvironmentState;
@@ -27,6 +27,10 @@ pub(super) enum Error {
     Store(#[from] crate::store::Error),
     #[error("the comment's template cannot be rendered: {0}")]
     Template(minijinja::Error),
+    #[error("not everything is gone yet: {0}")]
+    Left(String),
+    #[error("greenroom made a mistake; its log has more")]
+    Panicked,
 }
 
 impl From<crate::report::Error> for Error {
@@ -41,13 +45,20 @@ impl From<crate::report::Error> for Error {
 /// How soon an engine that works is asked again when its event was missed.
 const ENGINE_FALLBACK: i64 = 5_000;
 
-/// How soon a removal that left something is repeated.
-const LEFTOVER: i64 = 15_000;
+/// A look that is done never asks for another one sooner than this.
+const SOONEST: i64 = 1_000;
 
 /// Looks at `key` once.
 pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, Error> {
     let record = parts.store.preview(key).await?;
-    let merge_request = parts.forge.merge_request(key).await?;
+    let merge_request = match parts.forge.merge_request(key).await {
+        // Nothing of ours depends on it. Should it be shown some day, an event or the resync tells.
+        Err(error) if error.is_not_found() && record.is_none() => {
+            tracing::info!(mr.key = %key, %error, "left alone");
+            return Ok(Next::Rest);
+        }
+        answer => answer?,
+    };
     if !(parts.served)(&merge_request.project_path) {
         tracing::info!(mr.key = %key, project.path = merge_request.project_path, "left alone: the settings do not serve this project");
         return Ok(Next::Rest);
@@ -58,7 +69,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
                 record.hold = None;
             }
             if !merge_request.state.is_over() {
-                notice_stop_by_hand(parts, &mut record, &merge_request).await?;
+                notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
             }
             Some(record)
         }
@@ -109,13 +120,26 @@ async fn decide(
 
 /// A person stopped the environment in GitLab's own page. There is no webhook for it.
 ///
-/// Our own stop is no such case: `stopping` was saved before it.
-async fn notice_stop_by_hand(parts: &Parts, record: &mut Preview, now: &MergeRequest) -> Result<(), Error> {
+/// Our own stop is no such case: `stopping` was saved before it. Nor is GitLab's own at the end of a merge request,
+/// which a reopen takes back.
+async fn notice_stop_by_hand(
+    parts: &Parts,
+    record: &mut Preview,
+    now: &MergeRequest,
+    reopened: bool,
+) -> Result<(), Error> {
     if record.environment_id.is_none() || matches!(record.state, State::Stopping | State::Stopped) {
         return Ok(());
     }
-    match parts.reporter.environment(record).await? {
-        Some(environment) if environment.state == EnvironmentState::Stopped => {
+    let Some(shown) = apply::unless_refused(parts.reporter.environment(record).await)? else {
+        return Ok(());
+    };
+    match shown.map(|environment| environment.state) {
+        Some(EnvironmentState::Available) => record.environment_seen = true,
+        Some(EnvironmentState::Stopped) | None if reopened => {
+            apply::unless_refused(parts.reporter.renew_environment(record).await)?;
+        }
+        Some(EnvironmentState::Stopped) if record.environment_seen => {
             record.hold = Some(Hold { sha: now.sha.clone(), since: parts.clock.now() });
         }
         Some(_) => {}
@@ -142,13 +166,17 @@ async fn act_and_tell(
     head: Option<&Sha>,
 ) -> Result<Next, Error> {
     let desired = &decision.desired;
-    parts.reporter.recover_deployment(record).await?;
+    apply::unless_refused(parts.reporter.recover_deployment(record).await)?;
     let status = parts.engine.status(&record.name).await?;
     apply::settle(parts, record, &status);
     let steps = plan(desired, record, &status);
     // Told before it is begun: a crash in between leaves no state behind that never was.
     let begun = match desired {
-        Desired::Gone(reason) if !steps.is_empty() => Some((State::Stopping, reason.clone())),
+        // Once: while something is left, the reason names it.
+        Desired::Gone(reason) if !steps.is_empty() && record.state != State::Stopping => {
+            record.environment_seen = false;
+            Some((State::Stopping, reason.clone()))
+        }
         Desired::Run(target) if steps.iter().any(|step| matches!(step, Step::Deploy(_))) => {
             Some((State::Deploying, Reason::Deploying(target.sha.clone())))
         }
@@ -182,22 +210,16 @@ async fn act_and_tell(
         // Whatever brings it back starts a new life.
         record.deployed_at = None;
     }
-    record.expires_at = match desired {
-        Desired::Run(target) => {
-            target.file.expires_after.zip(record.deployed_at).map(|(life, at)| life.end_of(at))
-        }
-        Desired::Keep(..) => record.expires_at.filter(|_| record.serving.is_some()),
-        _ => None,
-    };
+    record.expires_at = end_of_life(decision.life, record, desired);
     keep(parts, record, saved).await?;
-    parts.reporter.comment(record).await?;
+    apply::unless_refused(parts.reporter.comment(record).await)?;
     keep(parts, record, saved).await?;
 
-    Ok(match state {
-        State::Deploying => Next::At(now + ENGINE_FALLBACK),
-        State::Stopping => Next::At(now + LEFTOVER),
-        _ => record.expires_at.map_or(Next::Rest, Next::At),
-    })
+    match state {
+        State::Stopping => Err(Error::Left(left.join("; "))),
+        State::Deploying => Ok(Next::At(now + ENGINE_FALLBACK)),
+        _ => Ok(record.expires_at.map_or(Next::Rest, |end| Next::At(end.max(now + SOONEST)))),
+    }
 }
 
 /// Saves the record when it changed, with a line of history when state or reason did.

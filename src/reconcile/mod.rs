@@ -30,5 +30,5 @@ mod plan;
 mod resync;
 
 pub use controller::{Controller, Links, Parts};
-pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Target, desired};
+pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Life, Target, desired};
 pub use plan::{Step, plan};

@@ -21,6 +21,10 @@ pub enum Step {
 /// The steps from `record` and `status` to `desired`, in order.
 pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
     let mut steps = Vec::new();
+    // First of all: GitLab may be slow or refuse what comes next.
+    if matches!(desired, Desired::Gone(_)) && !status.is_gone() {
+        steps.push(Step::StopEngine);
+    }
     if let Some(outcome) = deployment_outcome(desired, record, status) {
         steps.push(Step::FinishDeployment(outcome));
     }
@@ -32,9 +36,6 @@ pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
             }
         }
         Desired::Gone(_) => {
-            if !status.is_gone() {
-                steps.push(Step::StopEngine);
-            }
             // A deploy that was begun may have left an environment whose id we never learned.
             if record.environment_id.is_some() || (record.release.is_some() && record.state != State::Stopped)
             {
@@ -77,6 +78,10 @@ fn deployment_outcome(desired: &Desired, record: &Preview, status: &Status) -> O
     match (desired, release.and_then(|release| pending(release, status))) {
         (Desired::Gone(_), _) => Some(DeploymentOutcome::Canceled),
         (_, Some(Progress::Failed(_))) => Some(DeploymentOutcome::Failed),
+        // Another one takes its place, and the record has room for one only.
+        (Desired::Run(target), Some(Progress::Working)) if target.pipeline_sha != deployment.sha => {
+            Some(DeploymentOutcome::Canceled)
+        }
         (_, Some(Progress::Working)) => None,
         // The engine does not know the order (a crash in between): the same target is deployed again under the same
         // deployment, another one supersedes it.
@@ -111,5 +116,71 @@ pub(super) fn outcome(
                 _ => (State::Deploying, Reason::Deploying(target.sha.clone())),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preview::{Deployment, MrKey, Sha};
+    use crate::render::ProjectFile;
+
+    fn sha(digit: &str) -> Sha {
+        Sha::parse(&digit.repeat(40)).unwrap()
+    }
+
+    fn target(digit: &str, job_id: u64) -> Box<Target> {
+        Box::new(Target {
+            sha: sha(digit),
+            pipeline_sha: sha(digit),
+            pipeline_ref: "refs/merge-requests/7/head".into(),
+            job_id,
+            job_name: "build".into(),
+            file: ProjectFile::parse("version: 1\nengine: static\nstatic: {job: build}\n").unwrap(),
+        })
+    }
+
+    /// Commit `a` was handed to the engine, and its deployment runs.
+    fn deploying() -> Preview {
+        let mut record =
+            Preview::new(MrKey::new(42, 7), "acme/web", |name| format!("http://{name}.example"), 1);
+        record.state = State::Deploying;
+        record.environment_id = Some(1);
+        record.deployment =
+            Some(Deployment { id: Some(5), sha: sha("a"), reference: "feature".into(), finished: false });
+        record.release = Some(Release {
+            sha: sha("a"),
+            job_id: 3,
+            digest: "d".into(),
+            submitted_at: 1,
+            settled_at: None,
+            failure: None,
+        });
+        record
+    }
+
+    fn working() -> Status {
+        Status { serving: None, pending: Some((sha("a"), "d".into(), Progress::Working)) }
+    }
+
+    #[test]
+    fn a_deployment_that_is_overtaken_is_ended_before_the_next_takes_its_place() {
+        let next = target("b", 4);
+        assert_eq!(
+            plan(&Desired::Run(next.clone()), &deploying(), &working()),
+            [Step::FinishDeployment(DeploymentOutcome::Canceled), Step::Deploy(next)],
+        );
+        // The job alone ran again: the deployment stays the same.
+        let again = target("a", 4);
+        assert_eq!(plan(&Desired::Run(again.clone()), &deploying(), &working()), [Step::Deploy(again)]);
+        assert_eq!(plan(&Desired::Run(target("a", 3)), &deploying(), &working()), []);
+    }
+
+    #[test]
+    fn at_the_end_the_engine_comes_before_everything_that_gitlab_could_refuse() {
+        assert_eq!(
+            plan(&Desired::Gone(Reason::Closed), &deploying(), &working()),
+            [Step::StopEngine, Step::FinishDeployment(DeploymentOutcome::Canceled), Step::RemoveEnvironment,],
+        );
     }
 }

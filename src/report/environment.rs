@@ -37,7 +37,22 @@ impl Reporter {
             self.forge.update_environment(project, environment.id, &preview.url, &description).await?;
         }
         preview.environment_id = Some(environment.id);
+        preview.environment_seen = environment.state == EnvironmentState::Available;
         Ok(())
+    }
+
+    /// Replaces an environment that GitLab stopped or lost by a new one with the deployment that it had.
+    pub async fn renew_environment(&self, preview: &mut Preview) -> Result<(), Error> {
+        if let Some(id) = preview.environment_id {
+            self.forge.delete_environment(preview.key.project_id, id).await?;
+            preview.environment_id = None;
+        }
+        self.ensure_environment(preview).await?;
+        if let Some(deployment) = &mut preview.deployment {
+            deployment.id = None;
+            deployment.finished = false;
+        }
+        self.open_deployment(preview).await
     }
 
     /// Learns the id of a deployment whose creation was cut off between the request and the answer; ends what it finds
@@ -95,12 +110,14 @@ impl Reporter {
         let id = match preview.environment_id {
             Some(id) => Some(id),
             // We never learned an id: only what carries our name tag is ours.
-            None => self
-                .forge
-                .environment_by_name(project, &name)
-                .await?
-                .filter(|found| found.description.as_ref() == Some(&self.description()))
-                .map(|found| found.id),
+            None => match self.forge.environment_by_name(project, &name).await {
+                Ok(found) => found
+                    .filter(|found| found.description.as_ref() == Some(&self.description()))
+                    .map(|found| found.id),
+                // Environments are switched off or not for us: then none was made.
+                Err(error) if error.is_refusal() => None,
+                Err(error) => return Err(error.into()),
+            },
         };
         if let Some(id) = id {
             match self.forge.stop_environment(project, id).await? {

@@ -22,6 +22,7 @@ mod machinery;
 mod outage;
 mod outside;
 mod reference;
+mod regression;
 mod report;
 mod restart;
 mod sandbox;

@@ -62,7 +62,8 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     let hold = (option::of(sha()), any::<i64>()).prop_map(|(sha, since)| Hold { sha, since });
     let names = (key, text(), text(), text(), text(), text(), text());
     let times = (any::<[i64; 2]>(), any::<[Option<i64>; 3]>());
-    let ids = (any::<[Option<u64>; 2]>(), option::of(text()), prop::collection::vec(text(), 0..5));
+    let ids =
+        (any::<[Option<u64>; 2]>(), any::<bool>(), option::of(text()), prop::collection::vec(text(), 0..5));
     let parts = (
         sample::select(&State::ALL),
         option::of(sha()),
@@ -75,7 +76,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         |(
             (key, project_path, source_branch, reason, next, url, engine),
             ([created_at, updated_at], [expires_at, deployed_at, stopped_at]),
-            ([note_id, environment_id], note_digest, decision),
+            ([note_id, environment_id], environment_seen, note_digest, decision),
             (state, sha, serving, release, deployment, hold),
         )| Preview {
             name: PreviewName::new(&project_path, key),
@@ -98,6 +99,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             note_id,
             note_digest,
             environment_id,
+            environment_seen,
             deployment,
             decision,
             hold,
