@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(error)) => {
-            output::prose(&format!("error: {error:#}"));
+            output::prose(&format!("error: {}", told(&error)));
             ExitCode::from(1)
         }
         Err(Failure::Findings(text)) => {
@@ -108,10 +108,23 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(Failure::Unavailable(error)) => {
-            output::prose(&format!("error: {error:#}"));
+            output::prose(&format!("error: {}", told(&error)));
             ExitCode::from(3)
         }
     }
+}
+
+/// The error and its causes, each said once: some errors name their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn run(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

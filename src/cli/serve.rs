@@ -91,16 +91,14 @@ impl Server {
         let address = listener.local_addr()?;
         let clock = Clock;
         std::fs::create_dir_all(&settings.data_dir)
-            .with_context(|| format!("cannot create the data folder {}", settings.data_dir.display()))?;
+            .with_context(|| format!("cannot create {} (GREENROOM_DATA_DIR)", settings.data_dir.display()))?;
+        // Before anything is touched: somebody else may be at work in there.
+        let lock = if Store::is_shared(&settings.store_url) { None } else { Some(lock(&settings.data_dir)?) };
         let store = Store::open(&settings.store_url).await?;
-        let lock = if store.is_shared() {
-            None
-        } else {
+        if lock.is_some() {
             // One process per SQLite file: whatever is leased was leased by one that died.
-            let lock = lock(&settings.data_dir)?;
             store.release_all().await?;
-            Some(lock)
-        };
+        }
         let fresh = settings.instance.clone().unwrap_or_else(new_instance);
         let instance = store.remember("instance", &fresh).await?;
         if let Some(asked) = settings.instance.as_ref().filter(|asked| **asked != instance) {
@@ -162,11 +160,17 @@ impl Server {
 
         let http = HttpServer::new(move || {
             let previews = gateway.clone();
+            let is_unclear = |context: &guard::GuardContext<'_>| !gateway::names_its_host(context.head());
             let is_preview = move |context: &guard::GuardContext<'_>| previews.owns_request(context.head());
             App::new()
                 .app_data(gateway.clone())
                 .app_data(intake.clone())
                 .app_data(api.clone())
+                .service(
+                    web::scope("")
+                        .guard(guard::fn_guard(is_unclear))
+                        .default_service(web::to(api::unclear_host)),
+                )
                 .service(
                     web::scope("")
                         .guard(guard::fn_guard(is_preview))
@@ -234,7 +238,8 @@ fn new_instance() -> String {
 
 fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let file = File::create(&path)
+        .with_context(|| format!("cannot write into {} (GREENROOM_DATA_DIR)", folder.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use actix_web::dev::RequestHead;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::uri::Authority;
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{Method, StatusCode, Version};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::engine::static_site::{Site, StaticSite};
@@ -124,6 +124,21 @@ impl Gateway {
 
     fn page(&self, request: &HttpRequest, page: &Page<'_>) -> HttpResponse {
         self.pages.respond(page, request.method() == Method::HEAD)
+    }
+}
+
+/// Whether a request says clearly which host it is for, as RFC 9112, section 3.2, asks: one `Host` that can be one, and
+/// no other in the request target. HTTP/1.0 did without. Whoever answers may then go by `Host` alone.
+pub fn names_its_host(head: &RequestHead) -> bool {
+    let target = head.uri.authority().map(Authority::as_str);
+    let mut hosts = head.headers().get_all(header::HOST);
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().is_ok_and(|host| {
+            let plausible = host.is_empty() || (host.parse::<Authority>().is_ok() && !host.contains('@'));
+            plausible && target.is_none_or(|target| target.eq_ignore_ascii_case(host))
+        }),
+        (None, _) => head.version != Version::HTTP_11,
+        (Some(_), Some(_)) => false,
     }
 }
 

@@ -63,13 +63,16 @@ impl Client {
             base.set_path(&format!("{}/", base.path()));
         }
         // A redirect would carry the token to wherever it points: none is followed.
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(settings.timeout)
-            .timeout(settings.timeout)
-            .build()
-            .map_err(|error| Error::Request(error.to_string()))?;
+            .timeout(settings.timeout);
+        if is_loopback(&base) {
+            // No proxy can reach this machine's own loopback.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| Error::Request(error.to_string()))?;
         Ok(Self {
             base,
             token: settings.token,
@@ -162,6 +165,15 @@ impl Client {
             self.calls.errors.fetch_add(1, Ordering::Relaxed);
         }
         answer
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::facts::{JobStatus, Sha};
+use super::state::State;
 
 /// Text written by a stranger, made safe to stand inside a sentence: one line, no backtick, cut to 200 characters, shown
 /// as inline code. Inside inline code GitLab pings nobody, renders no HTML and runs no quick action.
@@ -99,7 +100,9 @@ impl fmt::Display for Reason {
             Self::PipelineBlocked(id, job) => {
                 write!(f, "pipeline {id} waits for job {job}, which a person has to start")
             }
-            Self::PipelineFailed(id, job) => write!(f, "pipeline {id} did not pass: job {job} failed"),
+            Self::PipelineFailed(id, job) => {
+                write!(f, "pipeline {id} did not pass: job {job} did not succeed")
+            }
             Self::JobUnfinished(job, pipeline) => {
                 write!(f, "job {job} of pipeline {pipeline} has not finished")
             }
@@ -133,6 +136,33 @@ impl fmt::Display for Reason {
             Self::StoppedInGitlab => f.write_str("somebody stopped the environment in GitLab"),
             Self::FileRemoved => f.write_str("the branch has no `.greenroom.yml` any more"),
             Self::Leftover(what) => write!(f, "not everything is gone yet: {what}"),
+        }
+    }
+}
+
+impl Reason {
+    /// What happens next to a preview that is in `state` for this reason, in a sentence or two.
+    pub const fn next(&self, state: State) -> &'static str {
+        match (state, self) {
+            (State::Waiting, _) => "What is missing is waited for; this comment changes when it is there.",
+            (State::Deploying, _) => "This comment changes when it is done.",
+            (State::Ready, _) => {
+                "The next push updates this preview. Closing or merging the merge request removes it."
+            }
+            (State::Asleep, _) => "The next visit wakes it.",
+            (State::Failed, Self::FileBroken(_)) => "The next push tries again.",
+            (State::Failed, _) => "The next push or a new attempt of the job tries again.",
+            (State::Stopping, _) => "Removal is repeated until nothing is left; this comment changes then.",
+            (State::Stopped, Self::Closed) => "Nothing of it is left. A reopen brings it back.",
+            (State::Stopped, Self::Expired(_)) => "Nothing of it is left. The next push brings it back.",
+            (State::Stopped, Self::StoppedInGitlab) => {
+                "Nothing of it is left. The next push or a reopen brings it back."
+            }
+            (State::Stopped, Self::FileRemoved) => {
+                "Nothing of it is left. A push with the file brings it back."
+            }
+            (State::Stopped, _) => "Nothing of it is left.",
+            (State::Skipped, _) => "This comment changes when the rule does not apply any more.",
         }
     }
 }

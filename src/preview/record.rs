@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::Sha;
 use super::ids::MrKey;
 use super::names::PreviewName;
+use super::reason::Reason;
 use super::state::State;
 
 /// What answers at the preview's link right now.
@@ -82,6 +83,9 @@ pub struct Preview {
     pub state: State,
     /// Why, in one sentence.
     pub reason: String,
+    /// What happens next, in a sentence or two.
+    #[serde(default)]
+    pub next: String,
     /// The stable link.
     pub url: String,
     /// The head as last seen.
@@ -146,6 +150,7 @@ impl Preview {
             source_branch: String::new(),
             state: State::Waiting,
             reason: String::new(),
+            next: String::new(),
             sha: None,
             engine: String::new(),
             serving: None,
@@ -163,5 +168,13 @@ impl Preview {
             decision: Vec::new(),
             hold: None,
         }
+    }
+
+    /// Enters a state. State, reason and head change together, so that nobody is told a mixture of old and new.
+    pub fn enter(&mut self, state: State, reason: &Reason, head: Option<&Sha>) {
+        self.state = state;
+        self.reason = reason.to_string();
+        reason.next(state).clone_into(&mut self.next);
+        self.sha = head.cloned();
     }
 }

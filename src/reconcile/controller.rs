@@ -90,8 +90,10 @@ impl Controller {
     /// Works until `stop` is cancelled; returns when every look that was begun has ended.
     pub async fn run(self, resync_every: Duration, retention: Retention, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
-        for _ in 0..WORKERS {
-            let (this, stop) = (self.clone(), stop.clone());
+        for worker in 0..WORKERS {
+            // A worker whose lease ran out must not pass for the one that has the key now.
+            let this = Self { parts: Arc::clone(&self.parts), owner: format!("{}/{worker}", self.owner) };
+            let stop = stop.clone();
             tasks.spawn(async move { this.work(&stop).await });
         }
         let (this, events_stop) = (self.clone(), stop.clone());

@@ -116,9 +116,9 @@ pub fn desired(facts: Facts<'_>) -> Decision {
 pub(super) fn end_of_life(life: Life, record: &Preview, desired: &Desired) -> Option<i64> {
     let lives = match desired {
         Desired::Run(target) => record.release.as_ref().is_some_and(|release| {
-            // One without an artifact leaves the one before it in place.
-            let in_place = release.job_id == target.job_id && record.serving.is_some();
-            release.sha == target.sha && (release.was_submitted() || in_place)
+            // What was refused never lived, and why must not be forgotten; it leaves the one before it in place.
+            let lives = release.was_submitted() && release.failure.is_none();
+            release.sha == target.sha && (lives || record.serving.is_some())
         }),
         Desired::Keep(..) => record.serving.is_some(),
         Desired::Leave | Desired::Gone(_) => false,
@@ -372,7 +372,7 @@ mod tests {
             (
                 whole.clone(),
                 pipeline(&[("build", Success), ("test", Failed)]),
-                "failed: pipeline 9 did not pass: job `test` failed",
+                "failed: pipeline 9 did not pass: job `test` did not succeed",
             ),
             (
                 whole.clone(),
@@ -448,6 +448,8 @@ mod tests {
         let over = "gone: its lifetime ended at 1970-01-12T13:16:40Z";
         let next = MergeRequest { sha: Some(sha('b')), ..merge_request() };
         let asleep = Preview { serving: None, ..serving() };
+        let mut refused = asleep.clone();
+        refused.release.as_mut().unwrap().failure = Some("it is no zip archive".into());
         let (short, long) = (file("expires_after: 30m\n"), file("expires_after: 2h\n"));
         for (merge_request, file, head, record, expected) in [
             (&merge_request(), &long, &built, serving(), "run aaaaaaaa of job 1"),
@@ -455,6 +457,7 @@ mod tests {
             (&merge_request(), &short, &built, asleep.clone(), over),
             (&merge_request(), &short, &failed, serving(), over),
             (&merge_request(), &short, &failed, asleep, "failed: job `build` of pipeline 9 failed"),
+            (&merge_request(), &short, &built, refused, "run aaaaaaaa of job 1"),
             (&next, &short, &built, serving(), "run bbbbbbbb of job 1"),
         ] {
             assert_eq!(shown(merge_request, file, head, Some(&record)), expected);

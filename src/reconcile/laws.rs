@@ -256,9 +256,7 @@ impl World {
         }
         settle(&mut record, &self.engine, self.now);
         let (state, reason) = outcome(&decided, &record, &self.engine, &[]);
-        record.state = state;
-        record.reason = reason.to_string();
-        record.sha = merge_request.sha;
+        record.enter(state, &reason, merge_request.sha.as_ref());
         record.serving = None;
         if let Some(running) = &self.engine.serving {
             record.serving = Some(crate::preview::Serving { sha: running.sha.clone(), since: running.since });

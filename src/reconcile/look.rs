@@ -174,7 +174,7 @@ async fn act_and_tell(
     let status = parts.engine.status(&record.name).await?;
     apply::settle(parts, record, &status);
     let steps = plan(desired, record, &status);
-    // State, reason and head change together, so that whoever asks in between is not told a mixture.
+    // Told before it is begun: a crash in between leaves no state behind that never was.
     let begun = match desired {
         // Once: while something is left, the reason names it.
         Desired::Gone(reason) if !steps.is_empty() && record.state != State::Stopping => {
@@ -187,7 +187,7 @@ async fn act_and_tell(
         _ => None,
     };
     if let Some((state, reason)) = begun {
-        enter(record, state, &reason, head);
+        record.enter(state, &reason, head);
         keep(parts, record, saved).await?;
     }
     let mut left = Vec::new();
@@ -207,7 +207,7 @@ async fn act_and_tell(
     apply::settle(parts, record, &status);
     let (state, reason) = outcome(desired, record, &status, &left);
     let now = parts.clock.now();
-    enter(record, state, &reason, head);
+    record.enter(state, &reason, head);
     record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
     record.stopped_at = (state == State::Stopped).then(|| record.stopped_at.unwrap_or(now));
     if state == State::Stopped && !matches!(desired, Desired::Gone(Reason::Expired(_))) {
@@ -224,12 +224,6 @@ async fn act_and_tell(
         State::Deploying => Ok(Next::At(now + ENGINE_FALLBACK)),
         _ => Ok(record.expires_at.map_or(Next::Rest, |end| Next::At(end.max(now + SOONEST)))),
     }
-}
-
-fn enter(record: &mut Preview, state: State, reason: &Reason, head: Option<&Sha>) {
-    record.state = state;
-    record.reason = reason.to_string();
-    record.sha = head.cloned();
 }
 
 /// Saves the record when it changed, with a line of history when state or reason did.

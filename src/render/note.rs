@@ -45,7 +45,7 @@ struct Context {
     current: bool,
     took: Option<String>,
     expires: Option<String>,
-    next: &'static str,
+    next: String,
 }
 
 /// The comment's Markdown.
@@ -71,7 +71,7 @@ pub fn note(facts: NoteFacts<'_>) -> Result<String, minijinja::Error> {
         current: serving.map(|serving| &serving.sha) == preview.sha.as_ref(),
         took: took.filter(|_| preview.state == State::Ready).map(seconds),
         expires: preview.expires_at.filter(|_| !over).map(readable),
-        next: next(preview.state),
+        next: preview.next.clone(),
     };
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -87,23 +87,6 @@ const fn icon(state: State) -> &'static str {
         State::Waiting | State::Deploying | State::Stopping => "🟡",
         State::Failed => "🔴",
         State::Asleep | State::Stopped | State::Skipped => "⚪",
-    }
-}
-
-const fn next(state: State) -> &'static str {
-    match state {
-        State::Waiting => "What is missing is waited for; this comment changes when it is there.",
-        State::Deploying => "This comment changes when it is done.",
-        State::Ready => {
-            "The next push updates this preview. Closing or merging the merge request removes it."
-        }
-        State::Asleep => "The next visit wakes it.",
-        State::Failed => "The next push or a new attempt of the job tries again.",
-        State::Stopping => "Removal is repeated until nothing is left; this comment changes then.",
-        State::Stopped => {
-            "Nothing of it is left. A new push or a reopen of the merge request brings it back."
-        }
-        State::Skipped => "This comment changes when the rule does not apply any more.",
     }
 }
 

@@ -41,6 +41,7 @@ struct Written {
     #[schemars(with = "EngineKind")]
     engine: Spanned<EngineKind>,
     /// The static-site engine: a job's artifact, served as it is. Required when `engine` is `static`.
+    #[schemars(required)]
     #[serde(rename = "static")]
     site: Option<StaticSettings>,
     /// What has to be there before a head is deployed. `job` (the default): the named job succeeded, whatever the rest
@@ -226,7 +227,17 @@ fn plain(error: &serde_saphyr::Error) -> String {
 
 /// The JSON Schema of the file.
 pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(Written)
+    let mut schema = schemars::schema_for!(Written);
+    schemars::transform::transform_subschemas(&mut unwrap_descriptions, &mut schema);
+    schema
+}
+
+/// The doc comments that descriptions are made of have hard line ends.
+fn unwrap_descriptions(schema: &mut schemars::Schema) {
+    if let Some(serde_json::Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
+    schemars::transform::transform_subschemas(&mut unwrap_descriptions, schema);
 }
 
 #[cfg(test)]

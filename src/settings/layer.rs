@@ -94,9 +94,13 @@ impl Layers {
         Self(layers)
     }
 
-    /// The winning value of `key`; an empty one counts as not set.
+    /// The winning value of `key`. An empty one counts as not set, so that the layer below shows through; only a flag
+    /// can take away what is below.
     pub(super) fn get(&self, key: &str) -> Option<Value> {
-        let (text, origin) = self.0.iter().rev().find_map(|layer| layer.0.get(key))?;
+        let is_set = |(text, origin): &&(String, Option<Origin>)| {
+            *origin == Some(Origin::Flag) || !text.trim().is_empty()
+        };
+        let (text, origin) = self.0.iter().rev().find_map(|layer| layer.0.get(key).filter(is_set))?;
         if text.trim().is_empty() {
             return None;
         }
@@ -143,7 +147,7 @@ fn flat(value: &toml::Value) -> String {
 
 /// The key whose value a `…_file` key names, for secrets only.
 fn secret_of(key: &str) -> Option<&str> {
-    key.strip_suffix("_file").filter(|secret| secret.ends_with("token"))
+    key.strip_suffix("_file").filter(|secret| secret.ends_with("token") || *secret == "store_url")
 }
 
 fn refuse_unknown(layer: &Layer, known: &[String], problems: &mut Vec<Problem>) {
@@ -164,8 +168,29 @@ fn refuse_unknown(layer: &Layer, known: &[String], problems: &mut Vec<Problem>) 
 }
 
 /// `GREENROOM_*`, by envy. Variables that are no settings (a tool's, a test's) are left alone.
+#[expect(clippy::disallowed_methods, reason = "this room reads the environment")]
 fn environment(known: &[String], problems: &mut Vec<Problem>) -> Layer {
-    let all: BTreeMap<String, String> = match envy::prefixed(PREFIX).from_env() {
+    let is_setting = |key: &str| {
+        let plain = secret_of(key).unwrap_or(key);
+        known.iter().any(|name| name == plain)
+    };
+    let mut given = Vec::new();
+    // Not `vars`, nor envy's own way: they panic at any variable that is no text, whosever it is.
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => given.push((name, value)),
+            Err(_) if name.strip_prefix(PREFIX).is_some_and(|key| is_setting(&key.to_ascii_lowercase())) => {
+                problems.push(Problem {
+                    name,
+                    problem: String::from("is not plain text"),
+                    remedy: String::from("write it in UTF-8"),
+                });
+            }
+            Err(_) => {}
+        }
+    }
+    let all: BTreeMap<String, String> = match envy::prefixed(PREFIX).from_iter(given) {
         Ok(all) => all,
         Err(error) => {
             problems.push(Problem {
@@ -178,15 +203,14 @@ fn environment(known: &[String], problems: &mut Vec<Problem>) -> Layer {
     };
     let mut layer = Layer::default();
     for (key, value) in all {
-        let plain = secret_of(&key).unwrap_or(&key);
-        if known.iter().any(|name| name == plain) {
+        if is_setting(&key) {
             layer.0.insert(key, (value, Some(Origin::Environment)));
         }
     }
     layer
 }
 
-/// Replaces `x_token_file` by `x_token` with the file's contents.
+/// Replaces `x_file` by `x` with the file's contents, for secrets.
 fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
     let files: Vec<String> = layer.0.keys().filter(|key| secret_of(key).is_some()).cloned().collect();
     for key in files {
@@ -211,7 +235,7 @@ fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
             Err(error) => problems.push(Problem {
                 name: variable(&key),
                 problem: format!("`{path}` cannot be read ({error})"),
-                remedy: String::from("give the path of a readable file that holds the token"),
+                remedy: String::from("give the path of a readable file that holds the secret"),
             }),
         }
     }

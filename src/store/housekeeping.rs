@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Error, Store, doing};
-use crate::preview::State;
 
 /// How long what is kept.
 #[derive(Debug, Clone, Copy)]
@@ -14,29 +13,37 @@ pub struct Retention {
     pub history: Duration,
 }
 
+/// How long a key that is done keeps its row.
+const DONE: Duration = Duration::from_hours(24);
+
 /// Rows per statement.
 const BATCH: i64 = 500;
+
+// Rows that change after they were written are judged twice: a hint that comes in between must not go with its row.
+
+const DELIVERIES: &str =
+    "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE at < $1 LIMIT $2)";
+
+const HISTORY: &str = "DELETE FROM history WHERE id IN (SELECT id FROM history WHERE at < $1 LIMIT $2)";
+
+const WORK: &str = "DELETE FROM work WHERE key IN (SELECT key FROM work \
+     WHERE requested = done AND run_at < $1 AND lease_until = 0 LIMIT $2) \
+     AND requested = done AND run_at < $1 AND lease_until = 0";
+
+const PREVIEWS: &str = "DELETE FROM previews WHERE name IN (SELECT name FROM previews \
+     WHERE state = 'stopped' AND updated_at < $1 LIMIT $2) AND state = 'stopped' AND updated_at < $1";
 
 impl Store {
     /// Removes what is older than `retention` at `now`; returns how many rows went.
     pub async fn prune(&self, retention: Retention, now: i64) -> Result<u64, Error> {
-        let before = |age: Duration| now - i64::try_from(age.as_millis()).unwrap_or(i64::MAX / 2);
         let mut removed = 0;
-        for (statement, limit) in [
-            (
-                "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE at < $1 LIMIT $2)",
-                before(retention.deliveries),
-            ),
-            (
-                "DELETE FROM history WHERE id IN (SELECT id FROM history WHERE at < $1 LIMIT $2)",
-                before(retention.history),
-            ),
-            (
-                "DELETE FROM work WHERE key IN (SELECT key FROM work \
-                 WHERE requested = done AND run_at < $1 AND lease_until = 0 LIMIT $2)",
-                before(Duration::from_hours(24)),
-            ),
+        for (statement, age) in [
+            (DELIVERIES, retention.deliveries),
+            (HISTORY, retention.history),
+            (WORK, DONE),
+            (PREVIEWS, retention.history),
         ] {
+            let limit = now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
             loop {
                 let rows = sqlx::query(statement)
                     .bind(limit)
@@ -52,13 +59,6 @@ impl Store {
                 tokio::task::yield_now().await;
             }
         }
-        removed += sqlx::query("DELETE FROM previews WHERE state = $1 AND updated_at < $2")
-            .bind(State::Stopped.as_str())
-            .bind(before(retention.history))
-            .execute(&self.write)
-            .await
-            .map_err(doing("prune"))?
-            .rows_affected();
         Ok(removed)
     }
 }

@@ -1,13 +1,14 @@
 //! Durable intake with group commit: whatever deliveries wait together go into one transaction, with one statement per
 //! table, so that durability does not cost one fsync each.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{AnyPool, Row};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Backend, Error, Store, doing};
+use super::{Backend, Error, Store, doing, signed, unsigned};
 use crate::preview::{ProjectId, WorkKey};
 
 /// A verified delivery. Never its body: that carries CI variables in clear.
@@ -46,6 +47,9 @@ pub(super) struct Waiting {
 /// The most deliveries in one transaction.
 const BATCH: usize = 256;
 
+/// How long a delivery waits for its place in a batch and for the commit. GitLab hangs up after 10 s.
+const PATIENCE: Duration = Duration::from_secs(8);
+
 macro_rules! from_json {
     ($before:literal, $after:literal) => {
         [
@@ -67,7 +71,7 @@ const WORK: [&str; 2] = from_json!(
     "ON CONFLICT (key) DO UPDATE SET requested = work.requested + 1, \
      run_at = CASE WHEN excluded.run_at < work.run_at OR work.requested = work.done \
               THEN excluded.run_at ELSE work.run_at END, \
-     lift = CASE WHEN excluded.lift > work.lift THEN excluded.lift ELSE work.lift END"
+     lift = CASE WHEN excluded.lift > 0 THEN work.requested + 1 ELSE work.lift END"
 );
 
 const PROJECTS: [&str; 2] = from_json!(
@@ -77,16 +81,18 @@ const PROJECTS: [&str; 2] = from_json!(
 );
 
 impl Store {
-    /// Stores a delivery and the work it asks for. Durable when this returns.
+    /// Stores a delivery and the work it asks for. Durable when this returns. After [`Error::Slow`] it may be stored yet.
     pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, Error> {
+        tokio::time::timeout(PATIENCE, self.wait_for(delivery))
+            .await
+            .unwrap_or(Err(Error::Slow { what: "keep a delivery" }))
+    }
+
+    async fn wait_for(&self, delivery: Delivery) -> Result<Accepted, Error> {
         let (done, answer) = oneshot::channel();
         self.intake.send(Waiting { delivery, done }).await.map_err(|_| Error::Closed)?;
         match answer.await {
-            Ok(Ok(accepted)) => Ok(accepted),
-            Ok(Err(source)) => Err(Error::Database {
-                what: "keep a delivery",
-                source: sqlx::Error::Protocol(source.to_string()),
-            }),
+            Ok(accepted) => accepted.map_err(doing("keep a delivery")),
             Err(_) => Err(Error::Closed),
         }
     }
@@ -96,7 +102,8 @@ impl Store {
         if keys.is_empty() {
             return Ok(());
         }
-        let rows: Vec<(String, String, &str)> =
+        // Each key once, which PostgreSQL insists on, and in the order in which the intake takes them.
+        let rows: BTreeSet<(String, String, &str)> =
             keys.iter().map(|key| (key.to_string(), run_at.to_string(), "0")).collect();
         sqlx::query(WORK[self.backend as usize])
             .bind(json(&rows))
@@ -113,7 +120,7 @@ impl Store {
             .fetch_all(&self.read)
             .await
             .map_err(doing("list projects"))?;
-        Ok(rows.iter().map(|row| (row.get::<i64, _>(0).unsigned_abs(), row.get(1))).collect())
+        Ok(rows.iter().map(|row| (unsigned(row.get(0)), row.get(1))).collect())
     }
 }
 
@@ -123,17 +130,18 @@ pub(super) fn start(pool: AnyPool, backend: Backend, wake: Arc<Notify>) -> mpsc:
     tokio::spawn(async move {
         let mut batch = Vec::with_capacity(BATCH);
         while receiver.recv_many(&mut batch, BATCH).await > 0 {
-            let written = write(&pool, backend, &batch).await.map_err(Arc::new);
-            if let Err(error) = &written {
-                tracing::error!(%error, deliveries = batch.len(), "deliveries could not be stored");
-            }
+            let mut written = write(&pool, backend, &batch).await.map_err(Arc::new);
             wake.notify_waiters();
             for waiting in batch.drain(..) {
-                let answer = written.as_ref().map_err(Arc::clone).map(|new| {
-                    if new.contains(&waiting.delivery.id) { Accepted::New } else { Accepted::Repeated }
+                // Of two equal ids in one batch the first is the new one.
+                let answer = written.as_mut().map_err(|error| Arc::clone(error)).map(|new| {
+                    if new.remove(&waiting.delivery.id) { Accepted::New } else { Accepted::Repeated }
                 });
-                // A receiver that hung up does not need the answer; the delivery is stored all the same.
-                let _ = waiting.done.send(answer);
+                // Who hung up does not need the answer, and the delivery is stored all the same; but nobody else would
+                // tell that it is not.
+                if let Err(Err(error)) = waiting.done.send(answer) {
+                    tracing::error!(%error, delivery.id = waiting.delivery.id, "a delivery could not be stored");
+                }
             }
         }
     });
@@ -159,14 +167,15 @@ async fn write(pool: &AnyPool, backend: Backend, batch: &[Waiting]) -> Result<Ha
         .collect();
 
     let mut work: BTreeMap<String, (i64, bool)> = BTreeMap::new();
-    let mut projects: BTreeMap<ProjectId, (&str, i64)> = BTreeMap::new();
+    let mut projects: BTreeMap<ProjectId, (i64, &str)> = BTreeMap::new();
     for delivery in first.values().filter(|d| new.contains(&d.id)) {
         if let Some(key) = key(delivery) {
             let entry = work.entry(key).or_insert((delivery.at, false));
             *entry = (entry.0.min(delivery.at), entry.1 || delivery.reopened);
         }
         if let Some((id, path)) = &delivery.project {
-            projects.insert(*id, (path, delivery.at));
+            let seen = (delivery.at, path.as_str());
+            projects.entry(*id).and_modify(|last| *last = seen.max(*last)).or_insert(seen);
         }
     }
     if !work.is_empty() {
@@ -176,7 +185,7 @@ async fn write(pool: &AnyPool, backend: Backend, batch: &[Waiting]) -> Result<Ha
     }
     if !projects.is_empty() {
         let rows: Vec<_> =
-            projects.iter().map(|(id, (path, at))| (id.to_string(), path, at.to_string())).collect();
+            projects.iter().map(|(id, (at, path))| (signed(*id).to_string(), path, at.to_string())).collect();
         sqlx::query(PROJECTS[backend as usize]).bind(json(&rows)).execute(&mut *transaction).await?;
     }
     transaction.commit().await?;

@@ -1,7 +1,7 @@
 //! All SQL: deliveries, the work queue, previews and their history.
 //!
-//! Needs: a SQLite file (one process) or a PostgreSQL database (several replicas). One SQL text serves both; the single
-//! difference is how a JSON array becomes rows.
+//! Needs: a SQLite file (one process) or a PostgreSQL database (several replicas), at its defaults `READ COMMITTED` and
+//! `synchronous_commit`. One SQL text serves both; the single difference is how a JSON array becomes rows.
 //!
 //! Properties:
 //! * A delivery and the work it asks for are durable, in one transaction, before [`Store::accept`] returns. Deliveries
@@ -9,8 +9,22 @@
 //! * The queue's contract stands in `work.rs`.
 //! * SQLite is written through one connection, so that writers queue in this process instead of failing with
 //!   "database is locked"; readers do not wait for it (WAL).
+//! * Ids of 64 bits come back as they went in, though databases count in signed ones.
 //!
-//! Races: two processes on one SQLite file would both write; `cli` holds a lock file in the data folder against that.
+//! Several replicas on one PostgreSQL:
+//! * They share the queue: a key is leased to one worker of one of them.
+//! * [`Store::woken`] hears of work that this process added. Other replicas find it when they next ask, which the
+//!   controller does at least every five seconds.
+//! * Nobody calls [`Store::release_all`]: the leases may be those of a replica that lives. What a dead one held is free
+//!   when its lease has run out.
+//! * They may start at once: the schema is migrated under a lock of the database.
+//!
+//! Races, and what was decided:
+//! * *Two processes on one SQLite file* would both write, and the later one would release the leases of the other. `cli`
+//!   holds a lock file in the data folder against that; a file outside that folder is the operator's to keep apart.
+//! * *A statement waits for a row that another one changes* (PostgreSQL only): it then goes by the row it chose, without
+//!   choosing again. So each `UPDATE` and `DELETE` repeats outside its subquery what made it choose the row.
+//! * *Two transactions take the same rows*: in the order of their text, so that neither waits for the other for ever.
 
 mod housekeeping;
 mod intake;
@@ -21,7 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
-use sqlx::{AnyPool, Executor};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{Notify, mpsc};
 
 pub use housekeeping::Retention;
@@ -35,6 +50,14 @@ pub enum Error {
     /// The URL names neither SQLite nor PostgreSQL.
     #[error("`{0}` is no store; use `sqlite:///path/to/file` or `postgres://user@host/database`")]
     Url(String),
+    /// The folder of the SQLite file is missing.
+    #[error("the store `{file}` cannot be opened: there is no folder `{folder}`\nhint: create it")]
+    Folder {
+        /// The file.
+        file: String,
+        /// The folder it would be in.
+        folder: String,
+    },
     /// The database refused or is gone.
     #[error("the store cannot {what}: {source}")]
     Database {
@@ -42,7 +65,7 @@ pub enum Error {
         what: &'static str,
         /// The driver's reason.
         #[source]
-        source: sqlx::Error,
+        source: Arc<sqlx::Error>,
     },
     /// The schema could not be brought up to date.
     #[error("the store's schema cannot be brought up to date: {0}")]
@@ -56,14 +79,36 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// The writer is gone; the process is about to end.
+    /// It took too long; it may happen yet.
+    #[error("the store did not {what} in time")]
+    Slow {
+        /// What was being done.
+        what: &'static str,
+    },
+    /// It was closed; the process is about to end.
     #[error("the store is shutting down")]
     Closed,
 }
 
 /// Names what was being done in a database error.
-fn doing(what: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
-    move |source| Error::Database { what, source }
+fn doing<E: Into<Arc<sqlx::Error>>>(what: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| {
+        let source = source.into();
+        match *source {
+            sqlx::Error::PoolClosed => Error::Closed,
+            _ => Error::Database { what, source },
+        }
+    }
+}
+
+/// An id as a database holds it: the same 64 bits.
+const fn signed(id: u64) -> i64 {
+    id.cast_signed()
+}
+
+/// The id that [`signed`] made this of.
+const fn unsigned(id: i64) -> u64 {
+    id.cast_unsigned()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +116,19 @@ enum Backend {
     Sqlite,
     Postgres,
 }
+
+impl Backend {
+    fn of(url: &str) -> Option<Self> {
+        match url.split(':').next() {
+            Some("sqlite") => Some(Self::Sqlite),
+            Some("postgres" | "postgresql") => Some(Self::Postgres),
+            _ => None,
+        }
+    }
+}
+
+/// How long to wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The open store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -88,15 +146,13 @@ impl Store {
     /// A SQLite file is created when missing; its folder must exist.
     pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
-        let backend = match url.split(':').next() {
-            Some("sqlite") => Backend::Sqlite,
-            Some("postgres" | "postgresql") => Backend::Postgres,
-            other => return Err(Error::Url(other.unwrap_or_default().to_owned())),
-        };
-        let pool = |size: u32| {
-            AnyPoolOptions::new()
+        let backend = Backend::of(url)
+            .ok_or_else(|| Error::Url(url.split(':').next().unwrap_or_default().to_owned()))?;
+        let url = if backend == Backend::Sqlite { sqlite_file(url)? } else { url.to_owned() };
+        let pool = async |size: u32| {
+            let options = AnyPoolOptions::new()
                 .max_connections(size)
-                .acquire_timeout(Duration::from_secs(5))
+                .acquire_timeout(PATIENCE)
                 .after_connect(move |connection, _| {
                     Box::pin(async move {
                         if backend == Backend::Sqlite {
@@ -110,17 +166,17 @@ impl Store {
                         }
                         Ok(())
                     })
-                })
-                .connect(url)
-        };
-        let open = doing("be opened");
-        let (write, read) = match backend {
-            Backend::Sqlite => {
-                let write = pool(1).await.map_err(open)?;
-                (write, pool(4).await.map_err(doing("be opened for reading"))?)
+                });
+            match options.connect(&url).await {
+                Err(sqlx::Error::PoolTimedOut) => Err(unreachable(&url).await),
+                connected => connected,
             }
+            .map_err(doing("be opened"))
+        };
+        let (write, read) = match backend {
+            Backend::Sqlite => (pool(1).await?, pool(4).await?),
             Backend::Postgres => {
-                let both = pool(8).await.map_err(open)?;
+                let both = pool(8).await?;
                 (both.clone(), both)
             }
         };
@@ -161,9 +217,9 @@ impl Store {
         self.wake.notified()
     }
 
-    /// Whether several processes may share this store.
-    pub fn is_shared(&self) -> bool {
-        self.backend == Backend::Postgres
+    /// Whether several processes may share the store at `url`.
+    pub fn is_shared(url: &str) -> bool {
+        Backend::of(url) == Some(Backend::Postgres)
     }
 
     /// Closes all connections; waits until what was being written is written.
@@ -171,4 +227,34 @@ impl Store {
         self.write.close().await;
         self.read.close().await;
     }
+}
+
+/// Why nobody answers at `url`; a pool only says that its time is up.
+async fn unreachable(url: &str) -> sqlx::Error {
+    match tokio::time::timeout(PATIENCE, AnyConnection::connect(url)).await {
+        Ok(Err(reason)) => reason,
+        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+    }
+}
+
+/// The URL of a SQLite file in a folder that exists, opened so that it is created when missing.
+fn sqlite_file(url: &str) -> Result<String, Error> {
+    let options: SqliteConnectOptions = url.parse().map_err(doing::<sqlx::Error>("be opened"))?;
+    let file = options.get_filename();
+    match file.parent() {
+        // In memory, each connection would have a database of its own.
+        _ if url.contains(":memory:") => return Err(Error::Url(url.to_owned())),
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            return Err(Error::Folder {
+                file: file.display().to_string(),
+                folder: folder.display().to_string(),
+            });
+        }
+        _ => {}
+    }
+    Ok(match url.split_once('?') {
+        None => format!("{url}?mode=rwc"),
+        Some((_, options)) if options.contains("mode=") => url.to_owned(),
+        Some(_) => format!("{url}&mode=rwc"),
+    })
 }

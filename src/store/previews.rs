@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Error, Store, doing};
+use super::{Error, Store, doing, signed, unsigned};
 use crate::preview::{MrKey, Preview, PreviewName, ProjectId, State};
 
 /// The only preview of a merge request so far; the key has room for more.
@@ -70,18 +70,20 @@ impl Store {
                 .fetch_all(&self.read)
                 .await
                 .map_err(doing("list previews"))?;
-        Ok(rows.iter().map(|row| MrKey::new(project, row.get::<i64, _>(0).unsigned_abs())).collect())
+        Ok(rows.iter().map(|row| MrKey::new(project, unsigned(row.get(0)))).collect())
     }
 
     /// The merge requests of a project whose preview was last seen on this source branch.
     pub async fn previews_of_branch(&self, project: ProjectId, branch: &str) -> Result<Vec<MrKey>, Error> {
-        let rows = sqlx::query("SELECT mr_iid FROM previews WHERE project_id = $1 AND source_branch = $2")
-            .bind(signed(project))
-            .bind(branch)
-            .fetch_all(&self.read)
-            .await
-            .map_err(doing("find a branch"))?;
-        Ok(rows.iter().map(|row| MrKey::new(project, row.get::<i64, _>(0).unsigned_abs())).collect())
+        let rows = sqlx::query(
+            "SELECT mr_iid FROM previews WHERE project_id = $1 AND source_branch = $2 ORDER BY mr_iid",
+        )
+        .bind(signed(project))
+        .bind(branch)
+        .fetch_all(&self.read)
+        .await
+        .map_err(doing("find a branch"))?;
+        Ok(rows.iter().map(|row| MrKey::new(project, unsigned(row.get(0)))).collect())
     }
 
     /// Writes a preview, and a line of history with it in the same transaction.
@@ -113,7 +115,7 @@ impl Store {
             .bind(MAIN)
             .bind(preview.updated_at)
             .bind(preview.state.as_str())
-            .bind(text)
+            .bind(text.replace('\0', "")) // which PostgreSQL cannot hold
             .execute(&mut *transaction)
             .await
             .map_err(doing(what))?;
@@ -139,11 +141,6 @@ impl Store {
             .map(|row| HistoryEntry { at: row.get(0), state: row.get(1), text: row.get(2) })
             .collect())
     }
-}
-
-/// GitLab's ids fit: they are 63 bits there too.
-fn signed(id: u64) -> i64 {
-    i64::try_from(id).unwrap_or(i64::MAX)
 }
 
 fn document(row: &AnyRow) -> Result<Preview, Error> {

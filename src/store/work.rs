@@ -3,22 +3,36 @@
 //! Its contract, in the words used everywhere: *a key is queued at most once; the earlier time wins; a key is leased to
 //! one worker; a hint during a run causes exactly one more run; a dead worker's lease runs out.*
 //!
-//! `requested` counts hints, `done` is the `requested` that the last finished run had seen at its claim. Two workers
-//! may pick the same row at once; the repeated `lease_until` condition outside the subquery makes the loser update
-//! nothing, and it asks again.
+//! `requested` counts hints, `done` is the `requested` that the last finished run had seen at its claim, and `lift` is
+//! the `requested` of the last hint that asked for one.
+//!
+//! Two workers may choose the same row at once. The one that comes second waits for the first, then finds that what made
+//! it choose the row no longer holds, updates nothing, and asks again. The row may even be done by then, or put back for
+//! later; that is why the whole condition is repeated, not the lease alone.
 
 use sqlx::Row;
 
 use super::{Error, Store, doing};
 use crate::preview::WorkKey;
 
-const CLAIM: &str = "UPDATE work SET lease_until = $2, lease_owner = $3 WHERE key = (SELECT key FROM work \
-     WHERE requested > done AND run_at <= $1 AND lease_until <= $1 ORDER BY run_at, key LIMIT 1) \
-     AND lease_until <= $1 RETURNING key, requested, attempts, lift";
+macro_rules! due {
+    () => {
+        "requested > done AND run_at <= $1 AND lease_until <= $1"
+    };
+}
+
+const CLAIM: &str = concat!(
+    "UPDATE work SET lease_until = $2, lease_owner = $3 WHERE key = (SELECT key FROM work WHERE ",
+    due!(),
+    " ORDER BY run_at, key LIMIT 1) AND ",
+    due!(),
+    " RETURNING key, requested, attempts, lift, done",
+);
+
+const IS_DUE: &str = concat!("SELECT key FROM work WHERE ", due!(), " LIMIT 1");
 
 const FINISH: &str = "UPDATE work SET done = $2, lease_until = 0, lease_owner = NULL, attempts = 0, \
      last_error = NULL, \
-     lift = CASE WHEN requested = $2 THEN 0 ELSE lift END, \
      run_at = CASE WHEN requested = $2 AND $4 > 0 THEN $4 ELSE run_at END, \
      requested = CASE WHEN requested = $2 AND $4 > 0 THEN requested + 1 ELSE requested END \
      WHERE key = $1 AND lease_owner = $3";
@@ -36,14 +50,14 @@ pub struct Claim {
     pub requested: i64,
     /// How often it failed in a row before.
     pub attempts: i64,
-    /// Whether a reopen asks to lift a stop by hand.
+    /// Whether a reopen asks to lift a stop by hand; as long as no run that knew of it has finished.
     pub lift: bool,
 }
 
 /// How much waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueDepth {
-    /// Keys that are due.
+    /// Keys that are due, those that are being worked on included.
     pub due: i64,
     /// Keys that wait for a later time.
     pub later: i64,
@@ -52,28 +66,43 @@ pub struct QueueDepth {
 }
 
 impl Store {
-    /// Leases the most urgent due key to `owner` until `lease_until`.
+    /// Leases the most urgent due key to `owner` until `lease_until`. `None` means that nothing is due at `now`.
+    ///
+    /// `owner` names one worker, not a process: it is all that tells a worker whose lease ran out from the next one.
     pub async fn claim(&self, owner: &str, now: i64, lease_until: i64) -> Result<Option<Claim>, Error> {
-        let row = sqlx::query(CLAIM)
-            .bind(now)
-            .bind(lease_until)
-            .bind(owner)
-            .fetch_optional(&self.write)
-            .await
-            .map_err(doing("lease work"))?;
-        let Some(row) = row else { return Ok(None) };
-        let text: String = row.get(0);
-        let Ok(key) = text.parse() else {
-            // Written by a newer version: leave it to that one, and do not stumble over it again.
-            tracing::warn!(key = text, "a queued key cannot be read and is dropped");
-            sqlx::query("DELETE FROM work WHERE key = $1")
-                .bind(text)
-                .execute(&self.write)
+        loop {
+            let row = sqlx::query(CLAIM)
+                .bind(now)
+                .bind(lease_until)
+                .bind(owner)
+                .fetch_optional(&self.write)
                 .await
-                .map_err(doing("drop work"))?;
-            return Ok(None);
-        };
-        Ok(Some(Claim { key, requested: row.get(1), attempts: row.get(2), lift: row.get::<i64, _>(3) != 0 }))
+                .map_err(doing("lease work"))?;
+            let Some(row) = row else {
+                if self.is_due(now).await? {
+                    continue; // Another worker was faster, and there is more.
+                }
+                return Ok(None);
+            };
+            let text: String = row.get(0);
+            let Ok(key) = text.parse() else {
+                // Written by a newer version. Dropped, so that nobody stumbles over it again; resync makes up for it.
+                tracing::warn!(key = text, "a queued key cannot be read and is dropped");
+                sqlx::query("DELETE FROM work WHERE key = $1")
+                    .bind(text)
+                    .execute(&self.write)
+                    .await
+                    .map_err(doing("drop work"))?;
+                continue;
+            };
+            let lift = row.get::<i64, _>(3) > row.get(4);
+            return Ok(Some(Claim { key, requested: row.get(1), attempts: row.get(2), lift }));
+        }
+    }
+
+    async fn is_due(&self, now: i64) -> Result<bool, Error> {
+        let row = sqlx::query(IS_DUE).bind(now).fetch_optional(&self.read).await;
+        row.map(|row| row.is_some()).map_err(doing("look for work"))
     }
 
     /// Keeps a lease for longer. `false` when it is no longer ours.
@@ -102,14 +131,15 @@ impl Store {
         Ok(())
     }
 
-    /// Gives a key back, failed: another try at `run_at`, or at once when a hint came meanwhile.
+    /// Gives a key back, failed: another try at `run_at`, or at once when a hint came meanwhile. `error` is kept until a
+    /// run finishes.
     pub async fn retry(&self, claim: &Claim, owner: &str, run_at: i64, error: &str) -> Result<(), Error> {
         sqlx::query(RETRY)
             .bind(claim.key.to_string())
             .bind(claim.requested)
             .bind(owner)
             .bind(run_at)
-            .bind(error)
+            .bind(error.replace('\0', "")) // which PostgreSQL cannot hold
             .execute(&self.write)
             .await
             .map_err(doing("put work back"))?;

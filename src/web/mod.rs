@@ -12,7 +12,7 @@ mod problem;
 use std::sync::Arc;
 
 use actix_web::http::header::ContentType;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, Route, guard, web};
 use secrecy::SecretString;
 
 use access::Operator;
@@ -46,16 +46,26 @@ pub struct Api {
 
 /// Mounts the routes. Needs `web::Data<Api>`.
 pub fn configure(config: &mut web::ServiceConfig) {
+    let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
+    let at = |path: &str, route: Route| {
+        web::resource(path).route(route).default_service(web::to(async || Problem::read_only().response()))
+    };
     config
-        .route(
-            "/livez",
-            web::get().to(async || HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n")),
-        )
-        .route("/readyz", web::get().to(readyz))
-        .route("/metrics", web::get().to(metrics))
-        .route("/api/v1/previews", web::get().to(previews::list))
-        .route("/api/v1/previews/{project_id}/{mr_iid}", web::get().to(previews::one))
+        .service(at("/livez", get().to(livez)))
+        .service(at("/readyz", get().to(readyz)))
+        .service(at("/metrics", get().to(metrics)))
+        .service(at("/api/v1/previews", get().to(previews::list)))
+        .service(at("/api/v1/previews/{project_id}/{mr_iid}", get().to(previews::one)))
         .default_service(web::to(async || Problem::not_found("there is nothing at this address").response()));
+}
+
+/// Answers a request that leaves open which host it is for.
+pub async fn unclear_host() -> HttpResponse {
+    Problem::bad_request("name one host, in `Host`, and the same one wherever else it is named").response()
+}
+
+async fn livez() -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n")
 }
 
 async fn readyz(api: web::Data<Api>) -> HttpResponse {

@@ -31,6 +31,20 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "Not authorized", detail)
     }
 
+    /// 400.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Bad request", detail)
+    }
+
+    /// 405: here one can only read.
+    pub fn read_only() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Method not allowed",
+            "this can only be read: use GET or HEAD",
+        )
+    }
+
     /// 503.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Not available", detail)
@@ -45,9 +59,11 @@ impl Problem {
     pub fn response(&self) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
-        if status == StatusCode::UNAUTHORIZED {
-            response.insert_header(("WWW-Authenticate", "Bearer"));
-        }
+        match status {
+            StatusCode::UNAUTHORIZED => response.insert_header(("WWW-Authenticate", "Bearer")),
+            StatusCode::METHOD_NOT_ALLOWED => response.insert_header(("Allow", "GET, HEAD")),
+            _ => &mut response,
+        };
         response.content_type("application/problem+json").json(self)
     }
 }

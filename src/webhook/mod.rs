@@ -27,7 +27,7 @@
 //! | 401 | not proven to be from a GitLab that knows our secret |
 //! | 405 | not a POST |
 //! | 413 | over 25 MiB |
-//! | 503 | the store is down; nothing was kept |
+//! | 503 | the store is down, or slower than GitLab waits; a resend is recognised if it was kept after all |
 //!
 //! Races, and what was decided:
 //! * *The same delivery comes twice at once* (GitLab timed out and somebody pressed "resend"): the store decides by the

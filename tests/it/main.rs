@@ -15,13 +15,18 @@
 
 mod architecture;
 mod artifacts;
+mod browser;
+mod cli;
 mod lifecycle;
 mod machinery;
 mod outage;
+mod outside;
 mod reference;
 mod regression;
 mod report;
 mod restart;
 mod sandbox;
+mod settings;
 mod stand_in;
+mod store;
 mod support;

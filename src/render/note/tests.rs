@@ -17,9 +17,7 @@ fn sha(digit: &str) -> Sha {
 fn preview(state: State, reason: &Reason) -> Preview {
     let key = MrKey::new(42, 7);
     let mut preview = Preview::new(key, "acme/web", |name| format!("https://{name}.preview.example.net"), AT);
-    preview.state = state;
-    preview.reason = reason.to_string();
-    preview.sha = Some(sha("b"));
+    preview.enter(state, reason, Some(&sha("b")));
     preview
 }
 
@@ -103,7 +101,7 @@ fn a_later_deploy_links_to_what_still_serves() {
     <!-- greenroom instance=abc123 project=42 mr=7 -->
     ### 🟡 Preview: deploying
 
-    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** still serves commit `aaaaaaaa`, the last good one
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** still serves commit `aaaaaaaa`, the last good one.
 
     Commit `bbbbbbbb` is being deployed.
 
@@ -145,7 +143,7 @@ fn a_failure_says_that_the_last_good_one_serves() {
     <!-- greenroom instance=abc123 project=42 mr=7 -->
     ### 🔴 Preview: failed
 
-    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** still serves commit `aaaaaaaa`, the last good one
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** still serves commit `aaaaaaaa`, the last good one.
 
     Job `build` of pipeline 12 failed.
 
@@ -172,7 +170,7 @@ fn a_failure_without_a_last_good_one_has_no_link() {
     |---|---|
     | Commit | `bbbbbbbb` |
 
-    The next push or a new attempt of the job tries again.
+    The next push tries again.
     ");
 }
 
@@ -205,7 +203,7 @@ fn the_end_says_that_nothing_is_left() {
     |---|---|
     | Commit | `bbbbbbbb` |
 
-    Nothing of it is left. A new push or a reopen of the merge request brings it back.
+    Nothing of it is left. A reopen brings it back.
     ");
 }
 
@@ -222,7 +220,7 @@ fn an_expired_preview_says_when_it_ended() {
     |---|---|
     | Commit | `bbbbbbbb` |
 
-    Nothing of it is left. A new push or a reopen of the merge request brings it back.
+    Nothing of it is left. The next push brings it back.
     ");
 }
 
@@ -232,7 +230,7 @@ fn a_skipped_head_keeps_what_served_before() {
     <!-- greenroom instance=abc123 project=42 mr=7 -->
     ### ⚪ Preview: skipped
 
-    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** still serves commit `aaaaaaaa`, the last good one
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** still serves commit `aaaaaaaa`, the last good one.
 
     Pipeline 12 finished without a job `build`.
 

@@ -65,6 +65,11 @@ impl Gitlab {
         let sandbox = sandbox::start(config).await.expect("the sandbox starts");
         let gitlab = Self { sandbox, client: client() };
         gitlab.push("main", &[(".greenroom.yml", PROJECT_FILE)]).await;
+        // What the README asks for, and not more.
+        let developer = json!({ "username": "bot", "access_level": 30 });
+        gitlab
+            .ask(Method::PUT, &format!("sandbox/projects/{}/members", Self::PROJECT), Some(developer))
+            .await;
         gitlab
     }
 

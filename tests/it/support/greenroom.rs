@@ -122,6 +122,11 @@ impl Greenroom {
         self.gateway(&self.address.to_string(), path).await
     }
 
+    /// A request that is still to get its body and its headers.
+    pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.post(format!("http://{}{path}", self.address))
+    }
+
     /// A visitor's request: the host name as the browser sends it, the connection to loopback.
     pub async fn gateway(&self, host: &str, path: &str) -> Response {
         let request = self.client.get(format!("http://{}{path}", self.address)).header(header::HOST, host);

@@ -3,11 +3,14 @@
 #![allow(dead_code, reason = "a tool box: not every tool is in use at all times")]
 
 pub mod browser;
+pub mod courier;
+pub mod database;
 pub mod gitlab;
 pub mod greenroom;
 pub mod openapi;
 pub mod parts;
 pub mod prism;
+pub mod raw;
 pub mod until;
 pub mod wire;
 pub mod world;

@@ -1,0 +1,327 @@
+//! The command line, as people and scripts use it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use assert_cmd::{Command, cargo::cargo_bin_cmd};
+use insta::{assert_snapshot, with_settings};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{free_address, world::World};
+
+const VERBS: [&str; 8] = ["serve", "demo", "sandbox", "check", "why", "schema", "defaults", "completions"];
+
+/// Somebody at a shell: an empty folder, an empty environment.
+struct Shell(TempDir);
+
+/// How a command ended: exit code, stdout, stderr.
+type Ended = (i32, String, String);
+
+impl Shell {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn writes(&self, file: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(file);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn greenroom(&self, args: &[&str]) -> Command {
+        let mut greenroom = cargo_bin_cmd!("greenroom");
+        greenroom.env_clear().current_dir(&self.0).timeout(Duration::from_mins(1)).args(args);
+        greenroom
+    }
+
+    fn runs(&self, args: &[&str]) -> Ended {
+        let output = self.greenroom(args).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+    }
+
+    /// What a successful command prints; it has nothing to add on stderr.
+    fn reads(&self, args: &[&str]) -> String {
+        let (code, stdout, stderr) = self.runs(args);
+        assert_eq!((code, &*stderr), (0, ""), "{args:?}");
+        stdout
+    }
+}
+
+/// All three of them, for a snapshot.
+fn shown((code, stdout, stderr): Ended) -> String {
+    format!("exit code {code}\n── stdout\n{stdout}── stderr\n{stderr}")
+}
+
+#[test]
+fn help_is_there_for_every_verb() {
+    let shell = Shell::new();
+    assert_snapshot!("help", shell.reads(&["--help"]));
+    for verb in VERBS {
+        assert_snapshot!(format!("help_of_{verb}"), shell.reads(&[verb, "--help"]));
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    assert_eq!(Shell::new().reads(&["--version"]), format!("greenroom {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn what_is_no_verb_is_a_mistake_in_usage() {
+    let shell = Shell::new();
+    for args in [&[][..], &["preview"], &["serve", "--port", "80"], &["completions", "tcsh"], &["sandbox"]] {
+        let (code, stdout, stderr) = shell.runs(args);
+        assert_eq!((code, &*stdout), (2, ""), "{args:?}");
+        assert!(stderr.contains("Usage:") || stderr.contains("For more information"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_good_file_passes() {
+    let shell = Shell::new();
+    shell.writes(".greenroom.yml", "version: 1\nengine: static\nstatic: {job: build, path: dist}\n");
+    assert_snapshot!(shown(shell.runs(&["check"])));
+    assert_snapshot!(shown(shell.runs(&["check", "--output", "json", ".greenroom.yml"])));
+}
+
+#[test]
+fn a_bad_file_is_told_with_its_place() {
+    let shell = Shell::new();
+    shell.writes("bad.yml", "version: 1\nengine: static\nstatic: {job: build, paht: dist}\n");
+    assert_snapshot!(shown(shell.runs(&["check", "bad.yml"])));
+    assert_snapshot!(shown(shell.runs(&["check", "--output", "json", "bad.yml"])));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_finding() {
+    assert_snapshot!(shown(Shell::new().runs(&["check", "elsewhere.yml"])));
+}
+
+#[test]
+fn with_nothing_to_check_check_says_so() {
+    assert_snapshot!(shown(Shell::new().runs(&["check"])));
+}
+
+#[test]
+fn settings_and_project_file_are_checked_together() {
+    let shell = Shell::new();
+    shell.writes(".greenroom.yml", "version: 2\n");
+    shell.writes(
+        "greenroom.toml",
+        "gitlab_url = 'gitlab.example.com'\nwebhook_signing_token = ['whsec_short']\n",
+    );
+    assert_snapshot!(shown(shell.runs(&["check", "--config", "greenroom.toml"])));
+}
+
+#[test]
+fn the_schema_is_one_and_knows_every_key() {
+    let schema: Value = serde_json::from_str(&Shell::new().reads(&["schema"])).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let keys: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["engine", "expires_after", "static", "version", "wait_for"]);
+    assert_eq!(schema["additionalProperties"], false, "unknown keys are errors");
+}
+
+#[test]
+fn the_defaults_that_are_printed_are_the_defaults() {
+    let shell = Shell::new();
+    let printed = shell.reads(&["defaults"]);
+    assert_eq!(printed.trim_end(), include_str!("../../templates/defaults.toml").trim_end());
+    printed.parse::<toml::Table>().unwrap();
+    // Given back as a file, they are nothing new: what has no default is missing still, and nothing else.
+    shell.writes("defaults.toml", &printed);
+    shell.writes("empty.toml", "");
+    let findings = |file| {
+        let (code, stdout, _) = shell.runs(&["check", "--config", file, "--output", "json"]);
+        assert_eq!(code, 2);
+        serde_json::from_str::<Value>(&stdout).unwrap()
+    };
+    assert_eq!(findings("defaults.toml"), findings("empty.toml"));
+    assert_eq!(findings("empty.toml")["findings"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn shells_complete_every_verb() {
+    let shell = Shell::new();
+    for kind in ["bash", "zsh", "fish"] {
+        let script = shell.reads(&["completions", kind]);
+        for verb in VERBS {
+            assert!(script.contains(verb), "{kind} does not know {verb}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let shell = Shell::new();
+    for args in [&["schema"][..], &["defaults"], &["completions", "bash"], &["--help"], &["serve", "--help"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = child(&shell, args, writer, Stdio::piped());
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+        assert_eq!((child.wait().unwrap().code(), &*said), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut demo = child(&Shell::new(), &["demo", "--once", "--log", "debug"], Stdio::null(), writer);
+    assert!(demo.wait().unwrap().success());
+}
+
+#[test]
+fn the_sandbox_prints_its_address_and_answers_there() {
+    let shell = Shell::new();
+    let mut sandbox = child(&shell, &["sandbox", "--token", "t"], Stdio::piped(), Stdio::null());
+    let mut url = String::new();
+    BufReader::new(sandbox.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+    let version = get(&format!("{}/api/v4/version", url.trim()), ("PRIVATE-TOKEN", "t"));
+    kill_process(Pid::from_child(&sandbox), Signal::INT).unwrap();
+    assert!(sandbox.wait().unwrap().success());
+    assert!(version["version"].is_string(), "{version}");
+}
+
+#[test]
+fn the_demo_tells_its_story_and_ends() {
+    let (code, story, stderr) = Shell::new().runs(&["demo", "--once"]);
+    assert_eq!((code, &*stderr), (0, ""), "{story}");
+    assert!(story.lines().filter(|line| line.starts_with("   GitLab    sends ")).count() > 20, "{story}");
+    // Which deliveries GitLab has sent by the time greenroom has decided is up to the moment.
+    let story: Vec<_> = story.lines().filter(|line| !line.starts_with("   GitLab    sends ")).collect();
+    let filters = [
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[time]"),
+        (r"(127\.0\.0\.1|localhost):\d+", "$1:[port]"),
+        (r"`[0-9a-f]{8}`", "`[commit]`"),
+        (r"Deployed in \| .* \|", "Deployed in | [duration] |"),
+        (r"that took \d+ ms", "that took [duration]"),
+        (r"\b5[34]0000000", "[id]"),
+    ];
+    with_settings!({ filters => filters }, { assert_snapshot!(story.join("\n")) });
+}
+
+mod why {
+    use super::*;
+
+    #[tokio::test]
+    async fn tells_what_led_to_a_preview() {
+        let world = World::start().await;
+        let mr = world.gitlab.open_mr("feature", "A feature").await;
+        world.becomes(mr, "waiting").await;
+        world.build(mr, "one").await;
+        world.becomes(mr, "ready").await;
+        world.rests().await;
+
+        let server = world.greenroom.url().to_string();
+        let told = ask(&["why", "acme/web!1", "--server", &server]).await;
+        let filters = [
+            (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
+            (r"\b[0-9a-f]{8}\b", "[commit]"),
+            (r"localhost:\d+", "localhost:[port]"),
+            (r"\b5[34]0000000", "[id]"),
+        ];
+        with_settings!({ filters => filters }, { assert_snapshot!(shown(told.clone())) });
+        assert_eq!(ask(&["why", "42!1", "--server", &server]).await, told, "by its number");
+        assert_eq!(
+            ask(&["why", "ACME/Web!1", "--server", &server]).await,
+            told,
+            "GitLab's paths know no case"
+        );
+
+        let (code, json, _) = ask(&["why", "42!1", "--output", "json", "--server", &server]).await;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((code, json), (0, world.preview(mr).await.unwrap()));
+        world.ends_well().await;
+    }
+
+    #[tokio::test]
+    async fn says_what_it_does_not_know() {
+        let world = World::start().await;
+        world.ready_mr("feature", "one").await;
+        let server = world.greenroom.url().to_string();
+        for (question, answer) in [
+            ("acme/web!2", "no preview of merge request 42!2 is known"),
+            ("acme/app!1", "no preview of a project `acme/app` is known"),
+        ] {
+            let (code, stdout, stderr) = ask(&["why", question, "--server", &server]).await;
+            assert_eq!((code, &*stdout), (1, ""), "{question}");
+            assert!(stderr.contains(answer), "{stderr}");
+        }
+        world.ends_well().await;
+    }
+
+    #[tokio::test]
+    async fn needs_the_token_where_the_server_has_one() {
+        let world = World::start_with(&[("GREENROOM_API_TOKEN", "hush")]).await;
+        let server = world.greenroom.url().to_string();
+        let refused = ask(&["why", "42!1", "--server", &server]).await;
+        assert_eq!(refused.0, 1);
+        assert_snapshot!(refused.2.replace(&server, "[server]"), @"error: [server] answered 401 Unauthorized: send the API token as `Authorization: Bearer …`");
+        let shell = Shell::new();
+        let token = shell.writes("token", "hush\n");
+        let mut why = shell.greenroom(&["why", "42!1"]);
+        why.env("GREENROOM_API_TOKEN_FILE", token).env("GREENROOM_SERVER", &server);
+        let output = tokio::task::spawn_blocking(move || why.output().unwrap()).await.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("no preview of merge request 42!1 is known"), "{stderr}");
+    }
+
+    #[test]
+    fn says_when_nobody_listens() {
+        let server = format!("http://{}", free_address());
+        let (code, stdout, stderr) = Shell::new().runs(&["why", "acme/web!1", "--server", &server]);
+        assert_eq!((code, &*stdout), (3, ""));
+        assert!(stderr.starts_with(&format!("error: {server}/ does not answer")), "{stderr}");
+    }
+
+    #[test]
+    fn says_how_to_name_a_merge_request() {
+        for nonsense in ["nonsense", "acme/web", "acme/web!", "!1", "acme/web!one", "acme/web!-1"] {
+            let (code, stdout, stderr) = Shell::new().runs(&["why", nonsense]);
+            assert_eq!((code, &*stdout), (2, ""), "{nonsense}");
+            assert_eq!(
+                stderr,
+                format!("error: `{nonsense}` names no merge request\nhint: write it as `acme/web!7`\n")
+            );
+        }
+    }
+
+    /// As [`Shell::runs`], while the world goes on.
+    async fn ask(args: &[&str]) -> Ended {
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let ask = move || Shell::new().runs(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    }
+}
+
+/// One that goes on by itself.
+fn child(shell: &Shell, args: &[&str], stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Child {
+    std::process::Command::new(env!("CARGO_BIN_EXE_greenroom"))
+        .args(args)
+        .env_clear()
+        .current_dir(&shell.0)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+        .unwrap()
+}
+
+fn get(url: &str, (name, value): (&'static str, &'static str)) -> Value {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        client.get(url).header(name, value).send().await.unwrap().json().await.unwrap()
+    })
+}

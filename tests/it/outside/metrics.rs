@@ -1,0 +1,69 @@
+//! What a scraper gets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::header::CONTENT_TYPE;
+use insta::assert_snapshot;
+
+use super::metric;
+use crate::support::world::World;
+
+/// What OpenMetrics asks of a text: families whole and in one piece, suffixes by type, nothing twice, an end.
+fn families(text: &str) -> BTreeMap<String, String> {
+    let lines = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no end:\n{text}"));
+    let (mut families, mut series) = (BTreeMap::new(), BTreeSet::new());
+    let mut current = (String::new(), String::new());
+    for line in lines.lines() {
+        if let Some(declared) = line.strip_prefix("# ") {
+            let mut words = declared.splitn(3, ' ');
+            let (word, name, rest) = (words.next(), words.next().expect("a name"), words.next());
+            match word {
+                Some("TYPE") => {
+                    let kind = rest.expect("a type").to_owned();
+                    assert_eq!(families.insert(name.to_owned(), kind.clone()), None, "{name} comes twice");
+                    current = (name.to_owned(), kind);
+                }
+                Some("HELP" | "UNIT") => assert!(rest.is_some(), "{line}"),
+                _ => panic!("{line}"),
+            }
+            continue;
+        }
+        let (sample, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
+        assert!(value.parse::<f64>().is_ok(), "no number: {line}");
+        assert!(series.insert(sample.to_owned()), "{sample} comes twice");
+        let name = sample.split('{').next().unwrap();
+        let suffix = name.strip_prefix(&*current.0).unwrap_or_else(|| panic!("{line} is not in {current:?}"));
+        let allowed: &[&str] = match &*current.1 {
+            "counter" => &["_total", "_created"],
+            "gauge" => &[""],
+            "histogram" => &["_bucket", "_count", "_sum", "_created"],
+            other => panic!("a family of type {other}"),
+        };
+        assert!(allowed.contains(&suffix), "{line} in a {}", current.1);
+    }
+    families
+}
+
+#[tokio::test]
+async fn they_are_openmetrics() {
+    let world = World::start().await;
+    world.ready_mr("feature", "one").await;
+    let answer = world.greenroom.get("/metrics").await;
+    assert_eq!(answer.headers()[CONTENT_TYPE], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let families = families(&answer.text().await.unwrap());
+    let families: Vec<_> = families.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+    assert_snapshot!(families.join("\n"), @"
+greenroom_deliveries counter
+greenroom_gitlab_calls counter
+greenroom_look_seconds histogram
+greenroom_looks_done counter
+greenroom_looks_failed counter
+greenroom_previews gauge
+greenroom_queue_keys gauge
+greenroom_queue_oldest_seconds gauge
+");
+    world.rests().await;
+    assert_eq!(metric(&world.greenroom, "greenroom_previews{kind=\"ready\"}").await, 1);
+    assert_eq!(metric(&world.greenroom, "greenroom_looks_failed_total").await, 0);
+    world.ends_well().await;
+}

@@ -1,0 +1,236 @@
+//! Previews come back as they were saved, and are found by all that they are looked up by.
+
+use greenroom::{
+    preview::{Deployment, Hold, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
+    store::{Error, HistoryEntry},
+};
+use proptest::{option, prelude::*, sample, strategy::ValueTree as _, test_runner::TestRunner};
+
+use super::{Database, preview};
+use crate::on_both_databases;
+
+on_both_databases! {
+    whatever_is_saved_comes_back
+    the_largest_ids_stay_apart
+    a_preview_is_found_by_its_name
+    previews_are_found_by_their_branch
+    what_is_stopped_does_not_live
+    a_history_is_told_from_its_end
+    a_preview_and_its_history_are_saved_together_or_not_at_all
+    a_name_belongs_to_one_preview
+    a_document_that_cannot_be_read_is_an_error
+}
+
+async fn whatever_is_saved_comes_back(database: &Database) {
+    let store = database.open().await;
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..100 {
+        let any = any_preview().new_tree(&mut runner).unwrap().current();
+        store.save(&any, Some(&any.reason)).await.unwrap();
+        assert_eq!(store.preview(any.key).await.unwrap().as_ref(), Some(&any));
+        assert_eq!(store.preview_by_name(&any.name).await.unwrap().as_ref(), Some(&any));
+        assert_eq!(
+            store.previews_of_branch(any.key.project_id, &any.source_branch).await.unwrap(),
+            [any.key]
+        );
+        let told =
+            HistoryEntry { at: any.updated_at, state: any.state.to_string(), text: any.reason.clone() };
+        assert_eq!(store.history(any.key, 9).await.unwrap(), [told]);
+    }
+    assert_eq!(store.previews().await.unwrap().len(), 100);
+}
+
+/// Any preview. No field can be left out, or this does not compile.
+fn any_preview() -> impl Strategy<Value = Preview> {
+    // No NUL: neither git nor GitLab has it in a name, and what people write is cleaned before.
+    let text = || "[^\0]{0,300}";
+    let id = any::<u64>;
+    let key = (id(), id()).prop_map(|(project_id, iid)| MrKey { project_id, iid });
+    let serving = (sha(), any::<i64>()).prop_map(|(sha, since)| Serving { sha, since });
+    let release = (sha(), id(), text(), any::<i64>(), any::<Option<i64>>(), option::of(text())).prop_map(
+        |(sha, job_id, digest, submitted_at, settled_at, failure)| Release {
+            sha,
+            job_id,
+            digest,
+            submitted_at,
+            settled_at,
+            failure,
+        },
+    );
+    let deployment = (any::<Option<u64>>(), sha(), text(), any::<bool>())
+        .prop_map(|(id, sha, reference, finished)| Deployment { id, sha, reference, finished });
+    let hold = (option::of(sha()), any::<i64>()).prop_map(|(sha, since)| Hold { sha, since });
+    let names = (key, text(), text(), text(), text(), text(), text());
+    let times = (any::<[i64; 2]>(), any::<[Option<i64>; 3]>());
+    let ids =
+        (any::<[Option<u64>; 2]>(), any::<bool>(), option::of(text()), prop::collection::vec(text(), 0..5));
+    let parts = (
+        sample::select(&State::ALL),
+        option::of(sha()),
+        option::of(serving),
+        option::of(release),
+        option::of(deployment),
+        option::of(hold),
+    );
+    (names, times, ids, parts).prop_map(
+        |(
+            (key, project_path, source_branch, reason, next, url, engine),
+            ([created_at, updated_at], [expires_at, deployed_at, stopped_at]),
+            ([note_id, environment_id], environment_seen, note_digest, decision),
+            (state, sha, serving, release, deployment, hold),
+        )| Preview {
+            name: PreviewName::new(&project_path, key),
+            key,
+            project_path,
+            source_branch,
+            state,
+            reason,
+            next,
+            url,
+            sha,
+            engine,
+            serving,
+            created_at,
+            updated_at,
+            expires_at,
+            deployed_at,
+            stopped_at,
+            release,
+            note_id,
+            note_digest,
+            environment_id,
+            environment_seen,
+            deployment,
+            decision,
+            hold,
+        },
+    )
+}
+
+fn sha() -> impl Strategy<Value = Sha> {
+    "[0-9a-f]{40}|[0-9a-f]{64}".prop_map(|text| Sha::parse(&text).unwrap())
+}
+
+async fn the_largest_ids_stay_apart(database: &Database) {
+    let store = database.open().await;
+    let largest = [u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) - 1, 0];
+    for (n, id) in largest.into_iter().enumerate() {
+        for key in [MrKey::new(id, 1), MrKey::new(7, id)] {
+            store.save(&preview(key, State::Ready, n.try_into().unwrap()), None).await.unwrap();
+        }
+    }
+    for (n, id) in largest.into_iter().enumerate() {
+        for key in [MrKey::new(id, 1), MrKey::new(7, id)] {
+            let expected = preview(key, State::Ready, n.try_into().unwrap());
+            assert_eq!(store.preview(key).await.unwrap(), Some(expected));
+        }
+        assert_eq!(store.live_previews(id).await.unwrap(), [MrKey::new(id, 1)]);
+    }
+    let mut live = store.live_previews(7).await.unwrap();
+    live.sort_by_key(|key| std::cmp::Reverse(key.iid));
+    assert_eq!(live, largest.map(|id| MrKey::new(7, id)));
+}
+
+async fn a_preview_is_found_by_its_name(database: &Database) {
+    let store = database.open().await;
+    let seven = preview(MrKey::new(42, 7), State::Ready, 1);
+    store.save(&seven, None).await.unwrap();
+    store.save(&preview(MrKey::new(42, 77), State::Ready, 1), None).await.unwrap();
+    // The project is renamed; the name stays.
+    let seven = Preview { project_path: "acme/renamed".to_owned(), ..seven };
+    store.save(&seven, None).await.unwrap();
+    assert_eq!(seven.name.as_str(), "web-42-mr-7");
+    assert_eq!(store.preview_by_name(&seven.name).await.unwrap(), Some(seven));
+    let unknown = PreviewName::parse("web-42-mr").unwrap();
+    assert_eq!(store.preview_by_name(&unknown).await.unwrap(), None);
+    assert_eq!(store.preview(MrKey::new(7, 42)).await.unwrap(), None);
+}
+
+async fn previews_are_found_by_their_branch(database: &Database) {
+    let store = database.open().await;
+    let on = async |key: MrKey, branch: &str| {
+        let preview = Preview { source_branch: branch.to_owned(), ..preview(key, State::Stopped, 1) };
+        store.save(&preview, None).await.unwrap();
+    };
+    let of = async |branch: &str| store.previews_of_branch(42, branch).await.unwrap();
+    let long = "x".repeat(5_000);
+    for branch in ["feature", "Feature", "feature%", "it's \"\\", "ünï/😀", &long] {
+        on(MrKey::new(42, 8), branch).await;
+        on(MrKey::new(42, 7), branch).await;
+        on(MrKey::new(43, 7), branch).await;
+        assert_eq!(of(branch).await, [MrKey::new(42, 7), MrKey::new(42, 8)], "{branch}");
+    }
+    on(MrKey::new(42, 8), "another").await;
+    assert_eq!(of(&long).await, [MrKey::new(42, 7)]);
+    assert_eq!(of("feature").await, []);
+}
+
+async fn what_is_stopped_does_not_live(database: &Database) {
+    let store = database.open().await;
+    for (iid, state) in (1..).zip(State::ALL) {
+        store.save(&preview(MrKey::new(42, iid), state, 1), None).await.unwrap();
+        store.save(&preview(MrKey::new(43, iid), state, 1), None).await.unwrap();
+    }
+    let live = store.live_previews(42).await.unwrap();
+    let expected: Vec<_> = (1..)
+        .zip(State::ALL)
+        .filter(|(_, state)| *state != State::Stopped)
+        .map(|(iid, _)| MrKey::new(42, iid))
+        .collect();
+    assert_eq!(live, expected);
+    assert_eq!(store.previews().await.unwrap().len(), 16, "those that are gone included");
+}
+
+async fn a_history_is_told_from_its_end(database: &Database) {
+    let store = database.open().await;
+    let key = MrKey::new(42, 7);
+    assert_eq!(store.history(key, 9).await.unwrap(), []);
+    // All within one millisecond, some of them silent; and another preview's between them.
+    for n in 0..30 {
+        store.save(&preview(key, State::Deploying, 5), Some(&format!("step {n}"))).await.unwrap();
+        store.save(&preview(key, State::Ready, 5), None).await.unwrap();
+        store.save(&preview(MrKey::new(43, 7), State::Ready, 5), Some("another's")).await.unwrap();
+    }
+    let told = |n| HistoryEntry { at: 5, state: "deploying".to_owned(), text: format!("step {n}") };
+    let all: Vec<_> = (0..30).rev().map(told).collect();
+    assert_eq!(store.history(key, 100).await.unwrap(), all);
+    assert_eq!(store.history(key, 3).await.unwrap(), all[..3]);
+    assert_eq!(store.history(key, 0).await.unwrap(), []);
+}
+
+async fn a_preview_and_its_history_are_saved_together_or_not_at_all(database: &Database) {
+    let store = database.open().await;
+    let key = MrKey::new(42, 7);
+    store.save(&preview(key, State::Deploying, 1), Some("a NUL:\0")).await.unwrap();
+    assert_eq!(store.history(key, 1).await.unwrap()[0].text, "a NUL:");
+    sqlx::query("DROP TABLE history").execute(&database.raw().await).await.unwrap();
+    let error = store.save(&preview(key, State::Ready, 2), Some("ready")).await.unwrap_err().to_string();
+    assert!(error.starts_with("the store cannot save a preview: "), "{error}");
+    assert_eq!(store.preview(key).await.unwrap(), Some(preview(key, State::Deploying, 1)));
+}
+
+async fn a_name_belongs_to_one_preview(database: &Database) {
+    let store = database.open().await;
+    let seven = preview(MrKey::new(42, 7), State::Ready, 1);
+    let impostor = Preview { name: seven.name.clone(), ..preview(MrKey::new(42, 8), State::Ready, 1) };
+    store.save(&seven, None).await.unwrap();
+    assert!(matches!(store.save(&impostor, None).await, Err(Error::Database { .. })));
+    assert_eq!(store.previews().await.unwrap(), [seven]);
+}
+
+async fn a_document_that_cannot_be_read_is_an_error(database: &Database) {
+    let store = database.open().await;
+    let seven = preview(MrKey::new(42, 7), State::Ready, 1);
+    store.save(&seven, None).await.unwrap();
+    sqlx::query("UPDATE previews SET document = '{\"key\":7}'").execute(&database.raw().await).await.unwrap();
+    for answer in [
+        store.preview(seven.key).await.map(drop),
+        store.preview_by_name(&seven.name).await.map(drop),
+        store.previews().await.map(drop),
+    ] {
+        assert!(matches!(answer, Err(Error::Document { .. })), "{answer:?}");
+    }
+    assert_eq!(store.live_previews(42).await.unwrap(), [seven.key], "it is still looked at");
+    store.save(&seven, None).await.unwrap();
+    assert_eq!(store.preview(seven.key).await.unwrap(), Some(seven));
+}
