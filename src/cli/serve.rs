@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
 use crate::gitlab::{self, ArtifactLimits, Forge};
-use crate::reconcile::{Controller, Links, Parts};
+use crate::reconcile::{Awaited, Controller, Links, Parts};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
@@ -130,6 +130,7 @@ impl Server {
             served: Arc::new(move |path| served.serves(path)),
             named_projects: projects.named().to_vec(),
             looks: Arc::clone(&looks),
+            awaited: Awaited::default(),
         });
 
         let secrets = Secrets::new(

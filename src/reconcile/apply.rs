@@ -180,6 +180,10 @@ pub(super) fn unless_refused<T>(
             tracing::warn!(%error, "GitLab is not told of a preview, which goes on without");
             Ok(None)
         }
+        Err(error @ crate::report::Error::Taken { .. }) => {
+            tracing::warn!(%error, "GitLab is not told of a preview, which goes on without");
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

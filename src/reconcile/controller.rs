@@ -10,6 +10,7 @@ use futures::FutureExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::awaited::Awaited;
 use super::look::{Error, Next, look};
 use super::resync;
 use crate::clock::Clock;
@@ -63,6 +64,8 @@ pub struct Parts {
     pub named_projects: Vec<String>,
     /// Counts looks.
     pub looks: Arc<Looks>,
+    /// Whose engine events are waited for by a look.
+    pub awaited: Awaited,
 }
 
 /// How long a worker has a key before it must say that it still works.
@@ -205,6 +208,8 @@ impl Controller {
                 () = stop.cancelled() => return,
             };
             match event {
+                // A look that is under way waits for it.
+                Ok(key) if self.parts.awaited.has(key) => {}
                 Ok(key) => {
                     let key = [WorkKey::MergeRequest(key)];
                     if let Err(error) = self.parts.store.enqueue(&key, self.parts.clock.now()).await {

@@ -195,6 +195,13 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
     rules.push(format!("its head is `{}`", sha.short()));
     let HeadFact::Pipeline(head) = facts.head else {
         rules.push(String::from("no pipeline of the merge request runs on that commit"));
+        if let Some(serving) = facts.record.and_then(|record| record.serving.as_ref())
+            && serving.sha == *sha
+        {
+            // Pipelines can be deleted; what they built is served all the same.
+            rules.push(String::from("that commit is served already"));
+            return Desired::Keep(State::Ready, Reason::Ready(sha.clone()));
+        }
         return Desired::Keep(State::Waiting, Reason::NoPipeline(sha.clone()));
     };
     let pipeline = head.pipeline.id;
@@ -412,6 +419,16 @@ mod tests {
             );
             assert_eq!(shown(&fork, &FileFact::Absent, &built, None), "leave");
         }
+    }
+
+    #[test]
+    fn what_serves_does_not_depend_on_its_pipeline_any_more() {
+        let none = HeadFact::NoPipeline;
+        let ready = "ready: commit `aaaaaaaa` is being served";
+        assert_eq!(shown(&merge_request(), &file(""), &none, Some(&serving())), ready);
+        let next = MergeRequest { sha: Some(sha('b')), ..merge_request() };
+        let waiting = "waiting: no pipeline has run for commit `bbbbbbbb` yet";
+        assert_eq!(shown(&next, &file(""), &none, Some(&serving())), waiting);
     }
 
     #[test]

@@ -82,7 +82,8 @@ struct World {
     record: Option<Preview>,
     environment: bool,
     environment_stopped: bool,
-    running_deployments: usize,
+    running_deployments: Vec<u64>,
+    deployments: u64,
     reopened: bool,
 }
 
@@ -111,7 +112,8 @@ impl World {
             record: None,
             environment: false,
             environment_stopped: false,
-            running_deployments: 0,
+            running_deployments: Vec::new(),
+            deployments: 0,
             reopened: false,
         }
     }
@@ -273,7 +275,7 @@ impl World {
             Step::FinishDeployment(_) => {
                 if let Some(deployment) = &mut record.deployment {
                     deployment.finished = true;
-                    self.running_deployments = 0;
+                    self.running_deployments.retain(|id| Some(*id) != deployment.id);
                 }
             }
             Step::Deploy(target) => {
@@ -298,11 +300,14 @@ impl World {
                     self.environment = true;
                     self.environment_stopped = false;
                 }
-                if record.deployment.as_ref().is_none_or(|d| d.finished || d.sha != target.pipeline_sha) {
-                    self.running_deployments += 1;
-                }
+                let open = record.deployment.as_ref().filter(|d| !d.finished && d.sha == target.pipeline_sha);
+                let id = open.and_then(|deployment| deployment.id).unwrap_or_else(|| {
+                    self.deployments += 1;
+                    self.running_deployments.push(self.deployments);
+                    self.deployments
+                });
                 record.deployment = Some(Deployment {
-                    id: Some(1),
+                    id: Some(id),
                     sha: target.pipeline_sha.clone(),
                     reference: target.pipeline_ref.clone(),
                     finished: false,
@@ -321,6 +326,8 @@ impl World {
                 self.environment_stopped = false;
                 record.environment_id = None;
                 record.deployment = None;
+                // GitLab deletes an environment's deployments with it.
+                self.running_deployments.clear();
             }
         }
     }
@@ -394,7 +401,7 @@ proptest! {
         }
         world.quiet();
         let decided = world.quiet();
-        prop_assert_eq!(world.running_deployments, 0, "no deployment is left running");
+        prop_assert_eq!(&world.running_deployments, &Vec::<u64>::new(), "no deployment is left running");
         match &decided {
             Desired::Run(target) => {
                 let record = world.record.as_ref().unwrap();

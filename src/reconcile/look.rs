@@ -1,9 +1,12 @@
 //! One look at one merge request: observe, decide, act, tell.
 
+use std::time::Duration;
+
 use super::controller::Parts;
 use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life};
 use super::plan::{Step, outcome, plan};
 use super::{apply, observe};
+use crate::engine::{Progress, Status};
 use crate::gitlab::EnvironmentState;
 use crate::preview::{Hold, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
 
@@ -25,8 +28,8 @@ pub(super) enum Error {
     Engine(#[from] crate::engine::Error),
     #[error(transparent)]
     Store(#[from] crate::store::Error),
-    #[error("the comment's template cannot be rendered: {0}")]
-    Template(minijinja::Error),
+    #[error(transparent)]
+    Report(crate::report::Error),
     #[error("not everything is gone yet: {0}")]
     Left(String),
     #[error("greenroom made a mistake; its log has more")]
@@ -37,7 +40,7 @@ impl From<crate::report::Error> for Error {
     fn from(error: crate::report::Error) -> Self {
         match error {
             crate::report::Error::GitLab(error) => Self::GitLab(error),
-            crate::report::Error::Template(error) => Self::Template(error),
+            other => Self::Report(other),
         }
     }
 }
@@ -47,6 +50,12 @@ const ENGINE_FALLBACK: i64 = 5_000;
 
 /// A look that is done never asks for another one sooner than this.
 const SOONEST: i64 = 1_000;
+
+/// How long a look waits for an engine that is nearly done, so that people are told once instead of twice.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// How old the row of a preview that is gone may get while its merge request is still looked at, milliseconds.
+const TOUCH: i64 = 86_400_000;
 
 /// Looks at `key` once.
 pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, Error> {
@@ -170,7 +179,14 @@ async fn act_and_tell(
     head: Option<&Sha>,
 ) -> Result<Next, Error> {
     let desired = &decision.desired;
+    let url = parts.links.of(&record.name);
+    if record.url != url {
+        // The operator has moved the previews.
+        record.url = url;
+        apply::unless_refused(parts.reporter.link_environment(record).await)?;
+    }
     apply::unless_refused(parts.reporter.recover_deployment(record).await)?;
+    let watch = parts.awaited.watch(record.key, parts.engine.events());
     let status = parts.engine.status(&record.name).await?;
     apply::settle(parts, record, &status);
     let steps = plan(desired, record, &status);
@@ -203,7 +219,23 @@ async fn act_and_tell(
         }
     }
 
+    let deployed = steps.iter().any(|step| matches!(step, Step::Deploy(_)));
+    let working = |status: &Status| matches!(status.pending, Some((_, _, Progress::Working)));
+    if deployed && working(&parts.engine.status(&record.name).await?) {
+        watch.event(SETTLE).await;
+    } else {
+        drop(watch);
+    }
     let status = parts.engine.status(&record.name).await?;
+    if deployed {
+        apply::settle(parts, record, &status);
+        for step in
+            plan(desired, record, &status).iter().filter(|step| matches!(step, Step::FinishDeployment(_)))
+        {
+            tracing::info!(mr.key = %record.key, step = step.name(), "step");
+            apply::step(parts, record, saved, step).await?;
+        }
+    }
     apply::settle(parts, record, &status);
     let (state, reason) = outcome(desired, record, &status, &left);
     let now = parts.clock.now();
@@ -215,6 +247,10 @@ async fn act_and_tell(
         record.deployed_at = None;
     }
     record.expires_at = end_of_life(decision.life, record, desired);
+    if state == State::Stopped && now - record.updated_at > TOUCH {
+        // Its merge request is still looked at: what was decided about it must outlive the pruning of what is over.
+        record.updated_at = now;
+    }
     keep(parts, record, saved).await?;
     apply::unless_refused(parts.reporter.comment(record).await)?;
     keep(parts, record, saved).await?;

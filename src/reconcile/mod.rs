@@ -18,6 +18,8 @@
 //!   deploy is dropped and the key is looked at again at once.
 //! * *A push while the engine works*: the engine lets the newest order win; the older deployment ends as cancelled, or
 //!   as a success when it came to serve in between.
+//! * *The engine is done while the look that ordered it goes on*: that look waits a moment for the engine's event and
+//!   takes it for itself; it asks the engine after it has stopped waiting, so an event that comes late is seen too.
 //! * *Close while the engine works*: `stop` makes the engine forget the order; desired is "gone" from then on.
 //! * *Close and reopen before we looked*: the webhook says that it was a reopen, which lifts a stop by hand and an expiry,
 //!   and makes a new environment where GitLab stopped the old one at the close.
@@ -25,6 +27,7 @@
 //!   was seen to be available counts.
 
 mod apply;
+mod awaited;
 mod controller;
 mod desired;
 #[cfg(test)]
@@ -34,6 +37,7 @@ mod observe;
 mod plan;
 mod resync;
 
+pub use awaited::Awaited;
 pub use controller::{Controller, Links, Parts};
 pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Life, Target, desired};
 pub use plan::{Step, plan};

@@ -4,6 +4,9 @@ use super::{Error, Reporter};
 use crate::gitlab::{DeploymentOutcome, Environment, EnvironmentState};
 use crate::preview::{Preview, environment_name};
 
+/// How the description of every environment of ours begins; our instance id follows.
+const TAG: &str = "Made by greenroom, instance ";
+
 impl Reporter {
     /// The environment as GitLab shows it; `None` when we have none or GitLab does not show it.
     pub async fn environment(&self, preview: &Preview) -> Result<Option<Environment>, Error> {
@@ -32,12 +35,25 @@ impl Reporter {
                 }
             })?,
         };
+        if environment.description.as_ref().is_some_and(|text| text.starts_with(TAG) && *text != description)
+        {
+            return Err(Error::Taken { name });
+        }
         let linked = environment.external_url.as_ref() == Some(&preview.url);
         if !linked || environment.description.as_ref() != Some(&description) {
             self.forge.update_environment(project, environment.id, &preview.url, &description).await?;
         }
         preview.environment_id = Some(environment.id);
         preview.environment_seen = environment.state == EnvironmentState::Available;
+        Ok(())
+    }
+
+    /// Makes the environment link to the preview again, after the preview's link has changed.
+    pub async fn link_environment(&self, preview: &Preview) -> Result<(), Error> {
+        if let Some(id) = preview.environment_id {
+            let project = preview.key.project_id;
+            self.forge.update_environment(project, id, &preview.url, &self.description()).await?;
+        }
         Ok(())
     }
 
@@ -132,6 +148,6 @@ impl Reporter {
     }
 
     fn description(&self) -> String {
-        format!("Made by greenroom, instance {}. It is removed when the merge request ends.", self.instance)
+        format!("{TAG}{}. It is removed when the merge request ends.", self.instance)
     }
 }

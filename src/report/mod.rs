@@ -6,6 +6,7 @@
 //! * Each is written only when it changes: the comment's text is compared by digest, times in it are absolute.
 //! * The comment is found by its stored id, else through all pages by the hidden marker *and* our own user id. Of several
 //!   the oldest stays. One that a person deleted is made again.
+//! * An environment that another greenroom instance made is left to it.
 //! * `skipped` never makes a comment, only edits one; neither does an end make one.
 
 mod environment;
@@ -33,6 +34,12 @@ pub enum Error {
     /// GitLab did not take it.
     #[error(transparent)]
     GitLab(#[from] crate::gitlab::Error),
+    /// Another greenroom has the environment of this name.
+    #[error("the environment `{name}` belongs to another greenroom instance")]
+    Taken {
+        /// Such as `review/mr-7`.
+        name: String,
+    },
     /// The comment's template is broken.
     #[error("the comment's template cannot be rendered: {0}")]
     Template(#[from] minijinja::Error),

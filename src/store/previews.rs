@@ -73,13 +73,15 @@ impl Store {
         Ok(rows.iter().map(|row| MrKey::new(project, unsigned(row.get(0)))).collect())
     }
 
-    /// The merge requests of a project whose preview was last seen on this source branch.
+    /// The merge requests of a project whose preview is not gone and was last seen on this source branch.
     pub async fn previews_of_branch(&self, project: ProjectId, branch: &str) -> Result<Vec<MrKey>, Error> {
         let rows = sqlx::query(
-            "SELECT mr_iid FROM previews WHERE project_id = $1 AND source_branch = $2 ORDER BY mr_iid",
+            "SELECT mr_iid FROM previews WHERE project_id = $1 AND source_branch = $2 AND state <> $3 \
+             ORDER BY mr_iid",
         )
         .bind(signed(project))
         .bind(branch)
+        .bind(State::Stopped.as_str())
         .fetch_all(&self.read)
         .await
         .map_err(doing("find a branch"))?;

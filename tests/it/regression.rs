@@ -395,3 +395,84 @@ async fn slow_storage(file: &[u8]) -> String {
     });
     url
 }
+
+/// Another greenroom's environment is left to it: neither its link is changed, nor is it stopped or deleted.
+#[tokio::test]
+async fn two_instances_on_one_project_leave_each_other_alone() {
+    let world = World::start_with(&[("GREENROOM_INSTANCE", "blue")]).await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    world.becomes(mr, "waiting").await;
+    let theirs = serde_json::json!({
+        "name": format!("review/mr-{mr}"),
+        "external_url": "https://green.example.com",
+        "description": "Made by greenroom, instance green. It is removed when the merge request ends.",
+    });
+    world.gitlab.create_environment(theirs).await;
+    let before = world.gitlab.environments().await;
+    world.build(mr, "one").await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "one").await;
+    world.gitlab.close(mr).await;
+    world.becomes(mr, "stopped").await;
+    world.rests().await;
+    let after = world.gitlab.environments().await;
+    assert_eq!(after.len(), 1);
+    for fact in ["id", "external_url", "description", "state"] {
+        assert_eq!(after[0][fact], before[0][fact], "{fact}");
+    }
+}
+
+/// The operator moves the previews to another domain: link, comment and environment follow.
+#[tokio::test]
+async fn a_new_preview_domain_reaches_link_comment_and_environment() {
+    let mut world = World::start().await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
+    world.greenroom.set("GREENROOM_PREVIEW_DOMAIN", "elsewhere.localhost");
+    world.greenroom.restart().await;
+    let url = until("the link has moved", Duration::from_secs(20), || async {
+        let preview = world.preview(mr).await.unwrap();
+        let url = preview["url"].as_str().unwrap().to_owned();
+        let told = world.gitlab.comment(mr).await.unwrap().contains(&url);
+        if url.contains(".elsewhere.localhost") && told { Ok(url) } else { Err(preview) }
+    })
+    .await;
+    world.shows(mr, "one").await;
+    assert_eq!(world.gitlab.environments().await[0]["external_url"], url);
+    world.ends_well().await;
+}
+
+/// A branch whose merge request is over is not asked for again and again.
+#[tokio::test]
+async fn pipelines_on_the_branch_of_a_closed_merge_request_cause_no_look_at_it() {
+    let world = World::start().await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.gitlab.close(mr).await;
+    world.becomes(mr, "stopped").await;
+    world.rests().await;
+    let before = world.wire.count("GET", &format!("*/merge_requests/{mr}"));
+    let jobs = serde_json::json!([{ "name": "build", "status": "success" }]);
+    world.gitlab.act("pipelines", serde_json::json!({ "ref": "feature", "jobs": jobs })).await;
+    world.rests().await;
+    assert_eq!(world.wire.count("GET", &format!("*/merge_requests/{mr}")), before);
+    world.ends_well().await;
+}
+
+/// One deploy tells people once: waiting, then ready, with few calls.
+#[tokio::test]
+async fn a_deploy_is_done_in_one_look() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    world.becomes(mr, "waiting").await;
+    world.rests().await;
+    let before = world.wire.calls().len();
+    world.build(mr, "one").await;
+    world.becomes(mr, "ready").await;
+    world.rests().await;
+    let calls = world.wire.calls().split_off(before);
+    let edits = calls.iter().filter(|call| call.method == "PUT" && call.path.contains("/notes/")).count();
+    assert_eq!(edits, 1, "{calls:#?}");
+    let writes = calls.iter().filter(|call| call.method != "GET").count();
+    assert!(writes <= 5, "{writes} writes: {calls:#?}");
+    world.ends_well().await;
+}

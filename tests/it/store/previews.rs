@@ -29,9 +29,10 @@ async fn whatever_is_saved_comes_back(database: &Database) {
         store.save(&any, Some(&any.reason)).await.unwrap();
         assert_eq!(store.preview(any.key).await.unwrap().as_ref(), Some(&any));
         assert_eq!(store.preview_by_name(&any.name).await.unwrap().as_ref(), Some(&any));
+        let live = (any.state != State::Stopped).then_some(any.key);
         assert_eq!(
             store.previews_of_branch(any.key.project_id, &any.source_branch).await.unwrap(),
-            [any.key]
+            Vec::from_iter(live)
         );
         let told =
             HistoryEntry { at: any.updated_at, state: any.state.to_string(), text: any.reason.clone() };
@@ -149,7 +150,7 @@ async fn a_preview_is_found_by_its_name(database: &Database) {
 async fn previews_are_found_by_their_branch(database: &Database) {
     let store = database.open().await;
     let on = async |key: MrKey, branch: &str| {
-        let preview = Preview { source_branch: branch.to_owned(), ..preview(key, State::Stopped, 1) };
+        let preview = Preview { source_branch: branch.to_owned(), ..preview(key, State::Failed, 1) };
         store.save(&preview, None).await.unwrap();
     };
     let of = async |branch: &str| store.previews_of_branch(42, branch).await.unwrap();
@@ -161,6 +162,8 @@ async fn previews_are_found_by_their_branch(database: &Database) {
         assert_eq!(of(branch).await, [MrKey::new(42, 7), MrKey::new(42, 8)], "{branch}");
     }
     on(MrKey::new(42, 8), "another").await;
+    let gone = Preview { source_branch: long.clone(), ..preview(MrKey::new(42, 9), State::Stopped, 1) };
+    store.save(&gone, None).await.unwrap();
     assert_eq!(of(&long).await, [MrKey::new(42, 7)]);
     assert_eq!(of("feature").await, []);
 }

@@ -191,6 +191,11 @@ impl Gitlab {
         self.ask(Method::DELETE, &api(&format!("merge_requests/{mr}/notes/{note}")), None).await;
     }
 
+    /// Somebody makes an environment by hand.
+    pub async fn create_environment(&self, environment: Value) {
+        self.ask(Method::POST, &api("environments"), Some(environment)).await;
+    }
+
     /// Somebody presses "stop" on the page of the merge request's environment.
     pub async fn stop_environment(&self, mr: u64) {
         let name = format!("review/mr-{mr}");

@@ -97,6 +97,12 @@ impl Greenroom {
         move || kill(&child)
     }
 
+    /// Changes a setting; it counts from the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Ends it if it still runs, and starts it again: same settings, same data, same port.
     pub async fn restart(&self) {
         self.kill9();
