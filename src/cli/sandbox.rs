@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use url::Url;
 
+use super::serve::asked_to_end;
 use super::{Failure, output};
 use crate::sandbox::{self, Config};
 
@@ -41,7 +42,7 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     .await?;
     output::data(sandbox.url());
     output::prose("a GitLab in memory; Ctrl-C ends it");
-    tokio::signal::ctrl_c().await?;
+    asked_to_end().await?;
     sandbox.stop().await;
     Ok(())
 }

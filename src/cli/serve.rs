@@ -56,10 +56,8 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {} (GREENROOM_LISTEN)", settings.listen))?;
     let server = Server::start(settings, listener).await?;
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended = tokio::select! {
-        _ = term.recv() => None,
-        _ = int.recv() => None,
+        asked = asked_to_end() => asked.map(|()| None)?,
         ended = server.ended() => Some(ended),
     };
     tracing::info!("stopping: what was begun is brought to its end");
@@ -68,6 +66,16 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
         None => Ok(()),
         Some(what) => Err(Failure::Failed(anyhow::anyhow!("{what} ended unexpectedly"))),
     }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub(super) async fn asked_to_end() -> std::io::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
 }
 
 /// For the settings: whether a signing token has the right form.

@@ -4,6 +4,7 @@ use gitlab::api::projects::merge_requests as endpoints;
 use gitlab::api::projects::repository;
 use gitlab::api::{self, AsyncQuery};
 use serde::Deserialize;
+use url::Url;
 
 use super::{Error, Forge, built};
 use crate::preview::{MergeRequest, MergeRequestState, MrKey, ProjectId, Sha};
@@ -16,12 +17,28 @@ struct Shape {
     source_branch: String,
     target_branch: String,
     source_project_id: Option<ProjectId>,
-    references: References,
+    references: Option<References>,
+    web_url: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct References {
     full: String,
+}
+
+impl Shape {
+    /// The project's path: from the full reference (`acme/web!7`), which servers before 12.7 do not send, else from the
+    /// link.
+    fn project_path(&self) -> Option<String> {
+        let reference = self.references.as_ref().and_then(|references| references.full.rsplit_once('!'));
+        let link = || {
+            let url: Url = self.web_url.as_deref()?.parse().ok()?;
+            let (path, _) =
+                url.path().split_once("/-/").or_else(|| url.path().split_once("/merge_requests/"))?;
+            Some(path.trim_matches('/').to_owned())
+        };
+        reference.map(|(path, _)| path.to_owned()).or_else(link).filter(|path| !path.is_empty())
+    }
 }
 
 /// A line of the list of open merge requests.
@@ -43,10 +60,13 @@ impl Forge {
             let why = format!("it speaks of !{}", shape.iid);
             return Err(Error::Unreadable { what: format!("GET merge request {key}"), why });
         }
-        let path = shape.references.full.rsplit_once('!').map_or(&*shape.references.full, |(path, _)| path);
+        let Some(project_path) = shape.project_path() else {
+            let why = String::from("it does not name its project");
+            return Err(Error::Unreadable { what: format!("GET merge request {key}"), why });
+        };
         Ok(MergeRequest {
             key,
-            project_path: path.to_owned(),
+            project_path,
             state: shape.state,
             sha: shape.sha,
             source_branch: shape.source_branch,
@@ -125,5 +145,33 @@ impl Forge {
         let endpoint = repository::commits::Commit::builder().project(project).commit(sha.as_str()).build();
         let commit: Commit = self.get(built(endpoint)?).await?;
         Ok(commit.parent_ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_project_is_named_by_reference_or_link() {
+        for (more, path) in [
+            (json!({ "references": { "full": "acme/sub/web!7" } }), Some("acme/sub/web")),
+            (
+                json!({ "web_url": "https://gitlab.example.com/acme/web/-/merge_requests/7" }),
+                Some("acme/web"),
+            ),
+            (json!({ "web_url": "https://gitlab.example.com/acme/web/merge_requests/7" }), Some("acme/web")),
+            (json!({ "references": null, "web_url": null }), None),
+        ] {
+            let mut shape = json!({
+                "iid": 7, "state": "opened", "sha": null, "source_branch": "a", "target_branch": "b",
+                "source_project_id": null,
+            });
+            shape.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let shape: Shape = serde_json::from_value(shape).unwrap();
+            assert_eq!(shape.project_path().as_deref(), path, "{more}");
+        }
     }
 }

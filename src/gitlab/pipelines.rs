@@ -10,7 +10,7 @@ use crate::preview::{Bridge, Job, JobStatus, MrKey, Pipeline, ProjectId, Sha};
 #[derive(Deserialize)]
 struct PipelineShape {
     id: u64,
-    project_id: ProjectId,
+    project_id: Option<ProjectId>,
     sha: Sha,
     #[serde(rename = "ref")]
     reference: Option<String>,
@@ -61,7 +61,8 @@ impl Forge {
             .into_iter()
             .map(|shape| Pipeline {
                 id: shape.id,
-                project_id: shape.project_id,
+                // Servers before 12.8 leave it out; those run in the project that was asked for.
+                project_id: shape.project_id.unwrap_or(key.project_id),
                 sha: shape.sha,
                 reference: shape.reference.unwrap_or_default(),
                 source: shape.source.unwrap_or_default(),

@@ -10,6 +10,7 @@ mod previews;
 mod problem;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, Route, guard, web};
@@ -68,8 +69,15 @@ async fn livez() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n")
 }
 
+/// How long a store may take to be called ready; whoever asks does so again soon.
+const READY: Duration = Duration::from_secs(2);
+
 async fn readyz(api: web::Data<Api>) -> HttpResponse {
-    match api.store.ready().await {
+    let answer = tokio::time::timeout(READY, api.store.ready()).await;
+    let Ok(answer) = answer else {
+        return Problem::unavailable("the store does not answer in time").response();
+    };
+    match answer {
         Ok(()) => HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n"),
         Err(error) => {
             tracing::warn!(%error, "not ready");

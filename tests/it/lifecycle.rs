@@ -1,6 +1,13 @@
 //! The main job, as conversations: what people do in GitLab, and what they see.
 
-use crate::support::world::World;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{
+    until,
+    world::{World, page},
+};
 
 #[tokio::test]
 async fn open_push_fail_fix_close() {
@@ -63,7 +70,7 @@ async fn a_merge_takes_everything_away() {
     assert_eq!(world.becomes(mr, "stopped").await["reason"], "the merge request was merged");
     world.is_gone(mr).await;
     // An edit after the end brings nothing back.
-    world.gitlab.edit(mr, serde_json::json!({ "labels": "later" })).await;
+    world.gitlab.edit(mr, json!({ "labels": "later" })).await;
     world.rests().await;
     world.is_gone(mr).await;
     world.ends_well().await;
@@ -78,9 +85,9 @@ async fn of_two_pushes_in_a_burst_the_last_one_counts() {
     world.gitlab.push("feature", &[("a", "2")]).await;
     let second = world.gitlab.start_pipeline(mr).await;
     // The newer one is done first; the older one comes late.
-    world.gitlab.succeed_job(second.job, &[("dist/index.html", &crate::support::world::page("new"))]).await;
+    world.gitlab.succeed_job(second.job, &[("dist/index.html", &page("new"))]).await;
     world.becomes(mr, "ready").await;
-    world.gitlab.succeed_job(first.job, &[("dist/index.html", &crate::support::world::page("old"))]).await;
+    world.gitlab.succeed_job(first.job, &[("dist/index.html", &page("old"))]).await;
     world.rests().await;
     world.becomes(mr, "ready").await;
     world.shows(mr, "new").await;
@@ -91,11 +98,11 @@ async fn of_two_pushes_in_a_burst_the_last_one_counts() {
 async fn a_pipeline_that_was_there_before_the_merge_request_counts() {
     let world = World::start().await;
     let sha = world.gitlab.push("feature", &[("a", "1")]).await;
-    let page = crate::support::world::page("early");
-    let jobs = serde_json::json!([{
+    let page = page("early");
+    let jobs = json!([{
         "name": "build", "status": "success", "artifact": { "files": { "dist/index.html": page } },
     }]);
-    world.gitlab.act("pipelines", serde_json::json!({ "ref": "feature", "jobs": jobs })).await;
+    world.gitlab.act("pipelines", json!({ "ref": "feature", "jobs": jobs })).await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     let ready = world.becomes(mr, "ready").await;
     assert_eq!(ready["sha"], sha);
@@ -107,11 +114,11 @@ async fn a_pipeline_that_was_there_before_the_merge_request_counts() {
 async fn with_merged_results_the_deployment_carries_the_pipelines_commit() {
     let world = World::start().await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
-    let page = crate::support::world::page("merged result");
-    let jobs = serde_json::json!([{
+    let page = page("merged result");
+    let jobs = json!([{
         "name": "build", "status": "success", "artifact": { "files": { "dist/index.html": page } },
     }]);
-    let pipeline = serde_json::json!({ "mr_iid": mr, "kind": "merged_result", "jobs": jobs });
+    let pipeline = json!({ "mr_iid": mr, "kind": "merged_result", "jobs": jobs });
     let pipeline = world.gitlab.act("pipelines", pipeline).await;
     let ready = world.becomes(mr, "ready").await;
     assert_ne!(ready["sha"], pipeline["sha"], "the head is not the merge commit");
@@ -128,14 +135,11 @@ async fn with_merged_results_the_deployment_carries_the_pipelines_commit() {
 async fn a_merge_train_never_deploys() {
     let world = World::start().await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
-    let page = crate::support::world::page("train");
-    let jobs = serde_json::json!([{
+    let page = page("train");
+    let jobs = json!([{
         "name": "build", "status": "success", "artifact": { "files": { "dist/index.html": page } },
     }]);
-    world
-        .gitlab
-        .act("pipelines", serde_json::json!({ "mr_iid": mr, "kind": "merge_train", "jobs": jobs }))
-        .await;
+    world.gitlab.act("pipelines", json!({ "mr_iid": mr, "kind": "merge_train", "jobs": jobs })).await;
     world.rests().await;
     let waiting = world.becomes(mr, "waiting").await;
     assert!(waiting["reason"].as_str().unwrap().starts_with("no pipeline"), "{waiting}");
@@ -212,8 +216,8 @@ async fn a_pipeline_that_ends_without_the_job_skips_and_keeps_the_last_good_one(
     let world = World::start().await;
     let mr = world.ready_mr("feature", "good").await;
     world.gitlab.push("feature", &[("a", "2")]).await;
-    let jobs = serde_json::json!([{ "name": "lint", "status": "success" }]);
-    world.gitlab.act("pipelines", serde_json::json!({ "mr_iid": mr, "jobs": jobs })).await;
+    let jobs = json!([{ "name": "lint", "status": "success" }]);
+    world.gitlab.act("pipelines", json!({ "mr_iid": mr, "jobs": jobs })).await;
     let skipped = world.becomes(mr, "skipped").await;
     assert!(skipped["reason"].as_str().unwrap().contains("finished without a job `build`"), "{skipped}");
     world.shows(mr, "good").await;
@@ -224,9 +228,9 @@ async fn a_pipeline_that_ends_without_the_job_skips_and_keeps_the_last_good_one(
 async fn a_job_that_a_person_has_to_start_is_waited_for() {
     let world = World::start().await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
-    let jobs = serde_json::json!([{ "name": "build", "status": "manual", "when": "manual" }]);
-    world.gitlab.act("pipelines", serde_json::json!({ "mr_iid": mr, "jobs": jobs })).await;
-    crate::support::until("the comment asks for a person", std::time::Duration::from_secs(20), || async {
+    let jobs = json!([{ "name": "build", "status": "manual", "when": "manual" }]);
+    world.gitlab.act("pipelines", json!({ "mr_iid": mr, "jobs": jobs })).await;
+    until("the comment asks for a person", Duration::from_secs(20), || async {
         let preview = world.becomes(mr, "waiting").await;
         let reason = preview["reason"].as_str().unwrap().to_owned();
         if reason.contains("waits for a person to start it") { Ok(()) } else { Err(reason) }
@@ -239,18 +243,38 @@ async fn a_job_that_a_person_has_to_start_is_waited_for() {
 async fn a_job_of_a_child_pipeline_is_found() {
     let world = World::start().await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
-    let jobs = serde_json::json!([{ "name": "child", "bridge": true, "status": "success" }]);
-    let parent = world.gitlab.act("pipelines", serde_json::json!({ "mr_iid": mr, "jobs": jobs })).await;
-    let page = crate::support::world::page("from a child");
-    let jobs = serde_json::json!([{
+    let jobs = json!([{ "name": "child", "bridge": true, "status": "success" }]);
+    let parent = world.gitlab.act("pipelines", json!({ "mr_iid": mr, "jobs": jobs })).await;
+    let page = page("from a child");
+    let jobs = json!([{
         "name": "build", "status": "success", "artifact": { "files": { "dist/index.html": page } },
     }]);
-    let child = serde_json::json!({
+    let child = json!({
         "mr_iid": mr, "parent": parent["id"], "parent_job": parent["jobs"][0]["id"], "jobs": jobs,
     });
     world.gitlab.act("pipelines", child).await;
     world.becomes(mr, "ready").await;
     world.shows(mr, "from a child").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_job_two_child_pipelines_down_is_found() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let bridge = json!([{ "name": "child", "bridge": true, "status": "success" }]);
+    let top = world.gitlab.act("pipelines", json!({ "mr_iid": mr, "jobs": bridge })).await;
+    let middle =
+        json!({ "mr_iid": mr, "parent": top["id"], "parent_job": top["jobs"][0]["id"], "jobs": bridge });
+    let middle = world.gitlab.act("pipelines", middle).await;
+    let jobs = json!([{
+        "name": "build", "status": "success", "artifact": { "files": { "dist/index.html": page("from deep down") } },
+    }]);
+    let bottom =
+        json!({ "mr_iid": mr, "parent": middle["id"], "parent_job": middle["jobs"][0]["id"], "jobs": jobs });
+    world.gitlab.act("pipelines", bottom).await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "from deep down").await;
     world.ends_well().await;
 }
 
@@ -261,17 +285,14 @@ async fn a_job_that_runs_again_and_makes_the_same_is_not_deployed_again() {
     let first = world.build(mr, "same").await;
     let ready = world.becomes(mr, "ready").await;
     let again = world.gitlab.retry(first.job).await;
-    world.gitlab.succeed_job(again, &[("dist/index.html", &crate::support::world::page("same"))]).await;
+    world.gitlab.succeed_job(again, &[("dist/index.html", &page("same"))]).await;
     world.rests().await;
     assert_eq!(world.gitlab.deployments().await.len(), 1);
     let now = world.becomes(mr, "ready").await;
     assert_eq!(now["serving"], ready["serving"]);
 
     let different = world.gitlab.retry(again).await;
-    world
-        .gitlab
-        .succeed_job(different, &[("dist/index.html", &crate::support::world::page("different"))])
-        .await;
+    world.gitlab.succeed_job(different, &[("dist/index.html", &page("different"))]).await;
     world.rests().await;
     world.becomes(mr, "ready").await;
     world.shows(mr, "different").await;

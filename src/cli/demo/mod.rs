@@ -3,6 +3,7 @@
 mod stage;
 
 use super::Failure;
+use super::serve::asked_to_end;
 use crate::telemetry;
 
 use stage::{Page, Stage, say, scene};
@@ -33,20 +34,20 @@ async fn story(stage: &mut Stage, flags: &Flags) -> anyhow::Result<()> {
 
     scene("CI runs; its job `build` leaves an artifact");
     let page = Page { headline: "A brighter header", text: "The first version, as pushed." };
-    stage.run_pipeline(first, Ok(page)).await?;
+    stage.run_pipeline(first, Some(page)).await?;
     stage.expect(first, "ready").await?;
     stage.visit(first, 200, page.headline).await?;
 
     scene("A second push: the page changes, link and comment stay");
     stage.push("brighter-header", "Warmer, too").await?;
     let page = Page { headline: "A brighter, warmer header", text: "The second version." };
-    stage.run_pipeline(first, Ok(page)).await?;
+    stage.run_pipeline(first, Some(page)).await?;
     stage.expect(first, "ready").await?;
     stage.visit(first, 200, page.headline).await?;
 
     scene("A third push breaks the build: the last good preview stays");
     stage.push("brighter-header", "Break the build").await?;
-    stage.run_pipeline(first, Err("script_failure")).await?;
+    stage.run_pipeline(first, None).await?;
     stage.expect(first, "failed").await?;
     stage.visit(first, 200, page.headline).await?;
 
@@ -60,7 +61,7 @@ async fn story(stage: &mut Stage, flags: &Flags) -> anyhow::Result<()> {
     stage.push("new-footer", "Add a footer").await?;
     let second = stage.open_merge_request("new-footer", "Add a footer").await?;
     let page = Page { headline: "Now with a footer", text: "Press the button: this is a real page." };
-    stage.run_pipeline(second, Ok(page)).await?;
+    stage.run_pipeline(second, Some(page)).await?;
     stage.expect(second, "ready").await?;
     stage.visit(second, 200, page.headline).await?;
 
@@ -70,6 +71,6 @@ async fn story(stage: &mut Stage, flags: &Flags) -> anyhow::Result<()> {
     }
     let url = stage.url(second).await?;
     say(&format!("Open {url} in a browser. Ctrl-C ends the demo and removes what it made."));
-    tokio::signal::ctrl_c().await?;
+    asked_to_end().await?;
     Ok(())
 }

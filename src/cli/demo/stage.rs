@@ -149,18 +149,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Runs a pipeline for the head, in which `build` makes a page or fails for a reason.
-    pub(super) async fn run_pipeline(&self, iid: u64, built: Result<Page, &str>) -> anyhow::Result<()> {
+    /// Runs a pipeline for the head, in which `build` makes a page or fails.
+    pub(super) async fn run_pipeline(&self, iid: u64, built: Option<Page>) -> anyhow::Result<()> {
         let path = format!("projects/{}/pipelines", self.project);
         let jobs = json!([{ "name": "build", "stage": "build", "status": "running" }]);
         let pipeline = self.control(&path, json!({ "mr_iid": iid, "jobs": jobs })).await?;
         let id = pipeline["id"].as_u64().context("no pipeline was made")?;
         let finish = match built {
-            Ok(page) => json!({ "status": "success", "job": "build", "files": files(page, iid)? }),
-            Err(_) => json!({ "status": "failed", "job": "build" }),
+            Some(page) => json!({ "status": "success", "job": "build", "files": files(page, iid)? }),
+            None => json!({ "status": "failed", "job": "build" }),
         };
         self.control(&format!("{path}/{id}/finish"), finish).await?;
-        let how = if built.is_ok() { "passes" } else { "fails" };
+        let how = if built.is_some() { "passes" } else { "fails" };
         say(&format!("CI        pipeline {id} runs, job `build` {how}"));
         Ok(())
     }
