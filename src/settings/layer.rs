@@ -60,8 +60,15 @@ pub(super) fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.trim().is_empty())
 }
 
+/// Variables with our prefix that are no settings of `serve`: the client's, the tests' and the test command's.
+const OTHERS: [&str; 3] = ["server", "cache", "test_"];
+
 /// All layers, the winning one last.
-pub(super) struct Layers(Vec<Layer>);
+pub(super) struct Layers {
+    layers: Vec<Layer>,
+    /// Variables with our prefix that nobody reads; mistyped, most likely.
+    pub(super) unknown: Vec<String>,
+}
 
 impl Layers {
     pub(super) fn read(config: Option<&Path>, flags: Layer, problems: &mut Vec<Problem>) -> Self {
@@ -86,12 +93,13 @@ impl Layers {
                 Err(problem) => problems.push(problem),
             }
         }
-        layers.push(environment(&known, problems));
+        let (environment, unknown) = environment(&known, problems);
+        layers.push(environment);
         layers.push(flags);
         for layer in &mut layers {
             read_secret_files(layer, problems);
         }
-        Self(layers)
+        Self { layers, unknown }
     }
 
     /// The winning value of `key`. An empty one counts as not set, so that the layer below shows through; only a flag
@@ -100,7 +108,7 @@ impl Layers {
         let is_set = |(text, origin): &&(String, Option<Origin>)| {
             *origin == Some(Origin::Flag) || !text.trim().is_empty()
         };
-        let (text, origin) = self.0.iter().rev().find_map(|layer| layer.0.get(key).filter(is_set))?;
+        let (text, origin) = self.layers.iter().rev().find_map(|layer| layer.0.get(key).filter(is_set))?;
         if text.trim().is_empty() {
             return None;
         }
@@ -169,7 +177,7 @@ fn refuse_unknown(layer: &Layer, known: &[String], problems: &mut Vec<Problem>) 
 
 /// `GREENROOM_*`, by envy. Variables that are no settings (a tool's, a test's) are left alone.
 #[expect(clippy::disallowed_methods, reason = "this room reads the environment")]
-fn environment(known: &[String], problems: &mut Vec<Problem>) -> Layer {
+fn environment(known: &[String], problems: &mut Vec<Problem>) -> (Layer, Vec<String>) {
     let is_setting = |key: &str| {
         let plain = secret_of(key).unwrap_or(key);
         known.iter().any(|name| name == plain)
@@ -198,16 +206,19 @@ fn environment(known: &[String], problems: &mut Vec<Problem>) -> Layer {
                 problem: format!("the environment cannot be read ({error})"),
                 remedy: String::from("unset what is not plain text"),
             });
-            return Layer::default();
+            return (Layer::default(), Vec::new());
         }
     };
     let mut layer = Layer::default();
+    let mut unknown = Vec::new();
     for (key, value) in all {
         if is_setting(&key) {
             layer.0.insert(key, (value, Some(Origin::Environment)));
+        } else if !OTHERS.iter().any(|other| key.starts_with(other)) {
+            unknown.push(variable(&key));
         }
     }
-    layer
+    (layer, unknown)
 }
 
 /// Replaces `x_file` by `x` with the file's contents, for secrets.

@@ -58,6 +58,8 @@ pub struct Settings {
     pub artifact_max_bytes: u64,
     /// Whether log lines are JSON.
     pub log_json: bool,
+    /// What is allowed, but most likely not meant; one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// One thing that is wrong with the settings.
@@ -162,7 +164,8 @@ impl Reader {
             self.parsed("preview_domain", "use a host name such as `preview.example.com`", domain);
         let gitlab_url =
             self.required("gitlab_url", "set it to GitLab's base URL, such as `https://gitlab.example.com`");
-        let gitlab_url = gitlab_url.and_then(|value| self.parse(&value, "use GitLab's base URL", web_url));
+        let gitlab_url =
+            gitlab_url.and_then(|value| self.parse(&value, "use GitLab's base URL", gitlab_base));
         let gitlab_token =
             self.required("gitlab_token", "create an access token with scope `api` and role Developer");
         let gitlab_timeout = self.duration("gitlab_timeout", Duration::from_secs(1));
@@ -232,6 +235,7 @@ impl Reader {
             }),
         };
         let data_dir = data_dir?;
+        let warnings = self.warnings(listen?, public_url.as_ref()?);
         Some(Settings {
             listen: listen?,
             public_url: public_url?,
@@ -254,7 +258,22 @@ impl Reader {
             keep_history: keep_history?,
             artifact_max_bytes: artifact_max_bytes?,
             log_json: log_json?,
+            warnings,
         })
+    }
+
+    fn warnings(&self, listen: SocketAddr, public_url: &Url) -> Vec<String> {
+        let unknown = self.layers.unknown.iter();
+        let mut warnings: Vec<String> = unknown
+            .map(|name| format!("{name} is no setting and is ignored; see `greenroom defaults`"))
+            .collect();
+        let local = matches!(public_url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        if local && public_url.port_or_known_default() != Some(listen.port()) {
+            warnings.push(format!(
+                "preview links will lead to {public_url}, but greenroom listens on {listen}; set GREENROOM_PUBLIC_URL"
+            ));
+        }
+        warnings
     }
 
     fn problem(&mut self, name: &str, problem: &str, remedy: &str) {
@@ -326,6 +345,14 @@ fn web_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+fn gitlab_base(text: &str) -> Result<Url, String> {
+    let url = web_url(text)?;
+    if url.path().contains("/api/v") {
+        return Err(String::from("is the API's URL; the base URL ends before `/api`"));
+    }
+    Ok(url)
+}
+
 fn domain(text: &str) -> Result<String, String> {
     let lower = text.trim_end_matches('.').to_ascii_lowercase();
     let labels = lower.split('.').all(crate::preview::valid_dns_label);
@@ -382,6 +409,21 @@ mod tests {
         )
         .unwrap_err();
         assert_snapshot!(told);
+    }
+
+    #[test]
+    fn what_is_most_likely_not_meant_is_warned_of() {
+        let settings = load(&format!("{ENOUGH}listen = '127.0.0.1:9000'\n")).unwrap();
+        assert_eq!(
+            settings.warnings,
+            [
+                "preview links will lead to http://localhost:8080/, but greenroom listens on 127.0.0.1:9000; set \
+              GREENROOM_PUBLIC_URL"
+            ]
+        );
+        assert_eq!(load(ENOUGH).unwrap().warnings, [""; 0]);
+        let api = ENOUGH.replace("gitlab.example.com", "gitlab.example.com/api/v4");
+        assert!(load(&api).unwrap_err().to_string().contains("the base URL ends before `/api`"));
     }
 
     #[test]

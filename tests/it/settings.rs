@@ -280,3 +280,12 @@ async fn it_starts_while_gitlab_is_down_and_catches_up() {
     world.shows(mr, "caught up").await;
     world.ends_well().await;
 }
+
+#[tokio::test]
+async fn a_mistyped_setting_is_warned_of() {
+    let mistyped = [("GREENROOM_PROJEKTS", "acme/web"), ("GREENROOM_TEST_SOMETHING", "1")];
+    let greenroom = Greenroom::start(&[ENOUGH.as_slice(), &mistyped].concat()).await;
+    let log = greenroom.log();
+    assert!(log.contains("GREENROOM_PROJEKTS is no setting and is ignored"), "{log}");
+    assert!(!log.contains("GREENROOM_TEST_SOMETHING"), "{log}");
+}

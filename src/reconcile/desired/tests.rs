@@ -1,0 +1,217 @@
+//! What each fact leads to, in tables.
+
+use super::*;
+use crate::preview::{Job, MrKey, Pipeline, Release, Serving};
+
+const NOW: i64 = 1_000_000_000;
+const HOUR: i64 = 3_600_000;
+
+fn sha(digit: char) -> Sha {
+    Sha::parse(&String::from(digit).repeat(40)).unwrap()
+}
+
+fn merge_request() -> MergeRequest {
+    MergeRequest {
+        key: MrKey::new(42, 7),
+        project_path: "acme/web".into(),
+        state: MergeRequestState::Opened,
+        sha: Some(sha('a')),
+        source_branch: "feature".into(),
+        target_branch: "main".into(),
+        source_project_id: Some(42),
+    }
+}
+
+fn file(more: &str) -> FileFact {
+    let text = format!("version: 1\nengine: static\nstatic: {{job: build}}\n{more}");
+    FileFact::Present(ProjectFile::parse(&text).unwrap())
+}
+
+fn pipeline(jobs: &[(&str, JobStatus)]) -> HeadFact {
+    let jobs = jobs.iter().zip(1..).map(|((name, status), id)| Job {
+        id,
+        name: (*name).into(),
+        status: *status,
+        allow_failure: false,
+        has_artifact: *status == JobStatus::Success,
+    });
+    HeadFact::Pipeline(Head {
+        pipeline: Pipeline {
+            id: 9,
+            project_id: 42,
+            sha: sha('a'),
+            reference: "refs/merge-requests/7/head".into(),
+            source: "merge_request_event".into(),
+        },
+        jobs: jobs.collect(),
+        bridges: Vec::new(),
+        child_jobs: Vec::new(),
+    })
+}
+
+/// A preview that was deployed an hour ago and serves commit `a…`.
+fn serving() -> Preview {
+    let mut preview = Preview::new(MrKey::new(42, 7), "acme/web", |name| format!("http://{name}.example"), 0);
+    preview.deployed_at = Some(NOW - HOUR);
+    preview.serving = Some(Serving { sha: sha('a'), since: NOW - HOUR });
+    preview.release = Some(Release {
+        sha: sha('a'),
+        job_id: 1,
+        digest: "d".into(),
+        submitted_at: NOW - HOUR,
+        settled_at: Some(NOW - HOUR),
+        failure: None,
+    });
+    preview
+}
+
+/// What should be, in one line.
+fn shown(merge_request: &MergeRequest, file: &FileFact, head: &HeadFact, record: Option<&Preview>) -> String {
+    match desired(Facts { merge_request, file, head, record, now: NOW }).desired {
+        Desired::Leave => "leave".into(),
+        Desired::Gone(reason) => format!("gone: {reason}"),
+        Desired::Keep(state, reason) => format!("{state}: {reason}"),
+        Desired::Run(target) => format!("run {} of job {}", target.sha.short(), target.job_id),
+    }
+}
+
+#[test]
+fn the_pipeline_and_the_job_decide_what_an_open_head_gets() {
+    use JobStatus::{Canceled, Failed, Manual, Skipped, Success, Unfinished};
+    let whole = file("wait_for: pipeline\n");
+    for (file, head, expected) in [
+        (file(""), HeadFact::NoPipeline, "waiting: no pipeline has run for commit `aaaaaaaa` yet"),
+        (file(""), pipeline(&[]), "waiting: pipeline 9 runs and has no job `build` yet"),
+        (file(""), pipeline(&[("lint", Unfinished)]), "waiting: pipeline 9 runs and has no job `build` yet"),
+        (file(""), pipeline(&[("lint", Success)]), "skipped: pipeline 9 finished without a job `build`"),
+        (file(""), pipeline(&[("build", Unfinished)]), "waiting: job `build` of pipeline 9 has not finished"),
+        (
+            file(""),
+            pipeline(&[("build", Manual)]),
+            "waiting: job `build` of pipeline 9 waits for a person to start it",
+        ),
+        (file(""), pipeline(&[("build", Failed)]), "failed: job `build` of pipeline 9 failed"),
+        (file(""), pipeline(&[("build", Canceled)]), "failed: job `build` of pipeline 9 was cancelled"),
+        (file(""), pipeline(&[("build", Skipped)]), "failed: job `build` of pipeline 9 was skipped"),
+        (file(""), pipeline(&[("build", Success), ("test", Failed)]), "run aaaaaaaa of job 1"),
+        (
+            whole.clone(),
+            pipeline(&[("build", Success), ("test", Unfinished)]),
+            "waiting: pipeline 9 has not finished",
+        ),
+        (
+            whole.clone(),
+            pipeline(&[("build", Success), ("test", Failed)]),
+            "failed: pipeline 9 did not pass: job `test` did not succeed",
+        ),
+        (
+            whole.clone(),
+            pipeline(&[("build", Success), ("ok?", Manual)]),
+            "waiting: pipeline 9 waits for job `ok?`, which a person has to start",
+        ),
+        (whole, pipeline(&[("build", Success), ("test", Success)]), "run aaaaaaaa of job 1"),
+    ] {
+        assert_eq!(shown(&merge_request(), &file, &head, None), expected);
+    }
+}
+
+#[test]
+fn without_a_usable_file_there_is_nothing_new() {
+    let built = pipeline(&[("build", JobStatus::Success)]);
+    let broken = FileFact::Broken(ProjectFile::parse("version: 2").unwrap_err());
+    let open = merge_request();
+    assert_eq!(shown(&open, &FileFact::Absent, &built, None), "leave");
+    assert_eq!(
+        shown(&open, &FileFact::Absent, &built, Some(&serving())),
+        "gone: the branch has no `.greenroom.yml` any more"
+    );
+    assert!(
+        shown(&open, &broken, &built, None).starts_with("failed: `.greenroom.yml` cannot be used: line 1")
+    );
+}
+
+#[test]
+fn forks_get_nothing_also_when_the_fork_is_gone_and_they_hear_of_it_only_where_there_is_a_file() {
+    let built = pipeline(&[("build", JobStatus::Success)]);
+    for source_project_id in [Some(43), None] {
+        let fork = MergeRequest { source_project_id, ..merge_request() };
+        assert_eq!(
+            shown(&fork, &file(""), &built, None),
+            "skipped: the change comes from a fork, and forks get no preview"
+        );
+        assert_eq!(shown(&fork, &FileFact::Absent, &built, None), "leave");
+    }
+}
+
+#[test]
+fn what_serves_does_not_depend_on_its_pipeline_any_more() {
+    let none = HeadFact::NoPipeline;
+    let ready = "ready: commit `aaaaaaaa` is being served";
+    assert_eq!(shown(&merge_request(), &file(""), &none, Some(&serving())), ready);
+    let next = MergeRequest { sha: Some(sha('b')), ..merge_request() };
+    let waiting = "waiting: no pipeline has run for commit `bbbbbbbb` yet";
+    assert_eq!(shown(&next, &file(""), &none, Some(&serving())), waiting);
+}
+
+#[test]
+fn an_end_is_an_end_and_locked_is_none() {
+    let built = pipeline(&[("build", JobStatus::Success)]);
+    for (state, expected) in [
+        (MergeRequestState::Closed, "gone: the merge request was closed"),
+        (MergeRequestState::Merged, "gone: the merge request was merged"),
+        (MergeRequestState::Locked, "run aaaaaaaa of job 1"),
+    ] {
+        let merge_request = MergeRequest { state, ..merge_request() };
+        assert_eq!(shown(&merge_request, &file(""), &built, Some(&serving())), expected);
+    }
+    let closed = MergeRequest { state: MergeRequestState::Closed, ..merge_request() };
+    assert_eq!(shown(&closed, &FileFact::NotRead, &HeadFact::NotRead, None), "leave");
+}
+
+#[test]
+fn stopped_by_hand_counts_for_the_head_it_was_stopped_at() {
+    let built = pipeline(&[("build", JobStatus::Success)]);
+    let held = |at| Preview { hold: Some(Hold { sha: Some(sha(at)), since: 0 }), ..serving() };
+    let open = merge_request();
+    assert_eq!(
+        shown(&open, &file(""), &built, Some(&held('a'))),
+        "gone: somebody stopped the environment in GitLab"
+    );
+    assert_eq!(shown(&open, &file(""), &built, Some(&held('b'))), "run aaaaaaaa of job 1");
+}
+
+#[test]
+fn a_life_ends_on_time_and_a_new_head_begins_another() {
+    let built = pipeline(&[("build", JobStatus::Success)]);
+    let failed = pipeline(&[("build", JobStatus::Failed)]);
+    let over = "gone: its lifetime ended at 1970-01-12T13:16:40Z";
+    let next = MergeRequest { sha: Some(sha('b')), ..merge_request() };
+    let asleep = Preview { serving: None, ..serving() };
+    let mut refused = asleep.clone();
+    refused.release.as_mut().unwrap().failure = Some("it is no zip archive".into());
+    let (short, long) = (file("expires_after: 30m\n"), file("expires_after: 2h\n"));
+    for (merge_request, file, head, record, expected) in [
+        (&merge_request(), &long, &built, serving(), "run aaaaaaaa of job 1"),
+        (&merge_request(), &short, &built, serving(), over),
+        (&merge_request(), &short, &built, asleep.clone(), over),
+        (&merge_request(), &short, &failed, serving(), over),
+        (&merge_request(), &short, &failed, asleep, "failed: job `build` of pipeline 9 failed"),
+        (&merge_request(), &short, &built, refused, "run aaaaaaaa of job 1"),
+        (&next, &short, &built, serving(), "run bbbbbbbb of job 1"),
+    ] {
+        assert_eq!(shown(merge_request, file, head, Some(&record)), expected);
+    }
+}
+
+#[test]
+fn an_artifact_is_needed_until_it_was_fetched() {
+    let mut head = pipeline(&[("build", JobStatus::Success)]);
+    let HeadFact::Pipeline(inner) = &mut head else { unreachable!() };
+    inner.jobs[0].has_artifact = false;
+    let open = merge_request();
+    assert_eq!(
+        shown(&open, &file(""), &head, None),
+        "failed: job `build` succeeded, but GitLab has no artifact of it: it was never made or has expired"
+    );
+    assert_eq!(shown(&open, &file(""), &head, Some(&serving())), "run aaaaaaaa of job 1");
+}
