@@ -63,8 +63,11 @@ pub struct Running {
 pub enum Progress {
     /// On its way.
     Working,
-    /// Given up; the diagnosis, one Markdown-safe sentence.
+    /// Given up for what was ordered; the diagnosis, one Markdown-safe sentence. The same order would fail again.
     Failed(String),
+    /// Given up for a trouble of the engine's own (a full disk, damaged files), one Markdown-safe sentence. The same
+    /// order is worth another try.
+    Trouble(String),
 }
 
 /// What an engine observes of one preview.
@@ -84,7 +87,7 @@ impl Status {
 }
 
 /// Why an engine could not do what it was asked. Worth another try, all of them: what a project did wrong is a
-/// [`Progress::Failed`], not an error.
+/// [`Progress::Failed`], not an error, and what went wrong after `apply` returned a [`Progress::Trouble`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file operation of an engine failed.

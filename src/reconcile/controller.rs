@@ -229,7 +229,7 @@ impl Controller {
 fn pause(error: &Error, attempts: i64) -> i64 {
     let class = match error {
         Error::GitLab(error) => error.class(),
-        Error::Left(_) | Error::Panicked => Class::Operator,
+        Error::Left(_) | Error::Trouble(_) | Error::Panicked => Class::Operator,
         _ => Class::Retry(None),
     };
     let (first, longest) = match class {

@@ -37,6 +37,7 @@ enum Happening {
     EngineWorks,
     EngineFails,
     EngineForgets,
+    EngineInTrouble,
     /// A look that is cut off after this many steps.
     Look(usize),
 }
@@ -64,6 +65,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(H::EngineWorks),
         1 => Just(H::EngineFails),
         1 => Just(H::EngineForgets),
+        1 => Just(H::EngineInTrouble),
         8 => (0_usize..6).prop_map(H::Look),
     ]
 }
@@ -166,7 +168,8 @@ impl World {
             H::RemoveFile => self.file = FileFact::Absent,
             H::HoursPass(hours) => self.now += hours * HOUR,
             H::EngineWorks => {
-                if let Some((sha, digest, Progress::Working)) = self.engine.pending.take() {
+                let works = |(.., progress): &mut (_, _, Progress)| *progress == Progress::Working;
+                if let Some((sha, digest, _)) = self.engine.pending.take_if(works) {
                     self.engine.serving = Some(Running { sha, digest, since: self.now });
                 }
             }
@@ -176,6 +179,11 @@ impl World {
                 }
             }
             H::EngineForgets => self.engine.pending = None,
+            H::EngineInTrouble => {
+                if let Some((_, _, progress)) = &mut self.engine.pending {
+                    *progress = Progress::Trouble("the disk is full".into());
+                }
+            }
             H::Look(steps) => {
                 self.look(*steps);
             }
@@ -363,7 +371,9 @@ impl World {
             if steps.is_empty() && self.engine.pending.is_none() {
                 return decided;
             }
-            if steps.is_empty() && matches!(self.engine.pending, Some((_, _, Progress::Failed(_)))) {
+            if steps.is_empty()
+                && matches!(self.engine.pending, Some((_, _, Progress::Failed(_) | Progress::Trouble(_))))
+            {
                 return decided;
             }
         }

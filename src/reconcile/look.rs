@@ -32,6 +32,8 @@ pub(super) enum Error {
     Report(crate::report::Error),
     #[error("not everything is gone yet: {0}")]
     Left(String),
+    #[error("the engine is in trouble: {0}")]
+    Trouble(String),
     #[error("greenroom made a mistake; its log has more")]
     Panicked,
 }
@@ -162,6 +164,11 @@ async fn notice_stop_by_hand(
     Ok(())
 }
 
+/// What is tried again is not told again; only its outcome is.
+const fn in_trouble(status: &Status) -> bool {
+    matches!(status.pending, Some((_, _, Progress::Trouble(_))))
+}
+
 fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision) {
     record.project_path.clone_from(&merge_request.project_path);
     record.source_branch.clone_from(&merge_request.source_branch);
@@ -197,7 +204,9 @@ async fn act_and_tell(
             record.environment_seen = false;
             Some((State::Stopping, reason.clone()))
         }
-        Desired::Run(target) if steps.iter().any(|step| matches!(step, Step::Deploy(_))) => {
+        Desired::Run(target)
+            if steps.iter().any(|step| matches!(step, Step::Deploy(_))) && !in_trouble(&status) =>
+        {
             Some((State::Deploying, Reason::Deploying(target.sha.clone())))
         }
         _ => None,
@@ -240,6 +249,10 @@ async fn act_and_tell(
     let (state, reason) = outcome(desired, record, &status, &left);
     let now = parts.clock.now();
     record.enter(state, &reason, head);
+    let trouble = match (desired, status.pending) {
+        (Desired::Run(_), Some((_, _, Progress::Trouble(why)))) => Some(why),
+        _ => None,
+    };
     record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
     record.stopped_at = (state == State::Stopped).then(|| record.stopped_at.unwrap_or(now));
     if state == State::Stopped && !matches!(desired, Desired::Gone(Reason::Expired(_))) {
@@ -255,6 +268,9 @@ async fn act_and_tell(
     apply::unless_refused(parts.reporter.comment(record).await)?;
     keep(parts, record, saved).await?;
 
+    if let Some(why) = trouble {
+        return Err(Error::Trouble(why));
+    }
     match state {
         State::Stopping => Err(Error::Left(left.join("; "))),
         State::Deploying => Ok(Next::At(now + ENGINE_FALLBACK)),

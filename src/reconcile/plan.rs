@@ -50,7 +50,9 @@ pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
 fn is_settled(target: &Target, record: &Preview, status: &Status) -> bool {
     let Some(release) = &record.release else { return false };
     let same = release.sha == target.sha && release.job_id == target.job_id;
-    same && (release.failure.is_some() || serves(release, status) || pending(release, status).is_some())
+    // After a trouble of the engine's own the same order is worth another try.
+    let pending = matches!(pending(release, status), Some(Progress::Working | Progress::Failed(_)));
+    same && (release.failure.is_some() || serves(release, status) || pending)
 }
 
 fn serves(release: &Release, status: &Status) -> bool {
@@ -77,12 +79,15 @@ fn deployment_outcome(desired: &Desired, record: &Preview, status: &Status) -> O
     }
     match (desired, release.and_then(|release| pending(release, status))) {
         (Desired::Gone(_), _) => Some(DeploymentOutcome::Canceled),
-        (_, Some(Progress::Failed(_))) => Some(DeploymentOutcome::Failed),
         // Another one takes its place, and the record has room for one only.
-        (Desired::Run(target), Some(Progress::Working)) if target.pipeline_sha != deployment.sha => {
+        (Desired::Run(target), Some(Progress::Working | Progress::Trouble(_)))
+            if target.pipeline_sha != deployment.sha =>
+        {
             Some(DeploymentOutcome::Canceled)
         }
-        (_, Some(Progress::Working)) => None,
+        (_, Some(Progress::Working)) | (Desired::Run(_), Some(Progress::Trouble(_))) => None,
+        // Nobody tries again for a head that was left behind.
+        (_, Some(Progress::Failed(_) | Progress::Trouble(_))) => Some(DeploymentOutcome::Failed),
         // The engine does not know the order (a crash in between): the same target is deployed again under the same
         // deployment, another one supersedes it.
         (Desired::Run(target), None) if target.pipeline_sha == deployment.sha => None,
@@ -113,6 +118,7 @@ pub(super) fn outcome(
                 (Some(why), _) | (None, Some(Progress::Failed(why))) => {
                     (State::Failed, Reason::ArtifactRefused(why.clone()))
                 }
+                (None, Some(Progress::Trouble(why))) => (State::Failed, Reason::EngineFailed(why.clone())),
                 _ => (State::Deploying, Reason::Deploying(target.sha.clone())),
             }
         }

@@ -153,3 +153,25 @@ async fn asked_to_end_it_ends_soon_and_goes_on_where_it_was() {
     world.shows(mr, "one").await;
     world.ends_well().await;
 }
+
+#[tokio::test]
+async fn files_that_were_damaged_on_the_disk_are_made_anew() {
+    let world = World::start().await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
+    world.greenroom.terminate().await;
+    for release in std::fs::read_dir(world.greenroom.data().join("static/releases")).unwrap() {
+        let manifest = release.unwrap().path().join("manifest.json");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        std::fs::write(&manifest, text.replace("index", "outdex")).unwrap();
+    }
+    world.greenroom.restart().await;
+    until("it is served again", Duration::from_secs(20), || async {
+        let (status, body) = world.visit(mr, "/").await;
+        if status == 200 { Ok(()) } else { Err(body) }
+    })
+    .await;
+    world.shows(mr, "one").await;
+    world.becomes(mr, "ready").await;
+    world.ends_well().await;
+}

@@ -146,8 +146,8 @@ impl Inner {
         if let Some(release) = self.shelf.get(&pointer.release)? {
             self.serve(name, Arc::new(Site::new(pointer, release)));
         } else {
-            let why = "its files on greenroom's disk are gone or damaged; run the job again to make new ones";
-            let desk = Desk::with_failure(pointer.revision, why.to_owned());
+            let why = "its files on greenroom's disk are gone or damaged and are made anew";
+            let desk = Desk::with_trouble(pointer.revision, why.to_owned());
             self.desks().insert(name, Arc::new(desk));
         }
         Ok(())

@@ -41,10 +41,10 @@ pub(super) struct Newest {
 }
 
 impl Desk {
-    /// A desk whose newest order has failed.
-    pub(super) fn with_failure(revision: Revision, why: String) -> Self {
+    /// A desk whose newest order cannot be served for a trouble of ours.
+    pub(super) fn with_trouble(revision: Revision, why: String) -> Self {
         let newest =
-            Newest { revision, progress: Progress::Failed(why), overtaken: CancellationToken::new() };
+            Newest { revision, progress: Progress::Trouble(why), overtaken: CancellationToken::new() };
         Self { turn: Arc::default(), book: Mutex::new(Book { newest: Some(newest), leaving: Weak::new() }) }
     }
 
@@ -133,7 +133,7 @@ impl Work {
         if let Err(error) = done.await {
             tracing::error!(%error, preview = %self.revision.name, "unpacking an archive ended early");
             let mut book = self.desk.book.lock().await;
-            self.give_up(&mut book, "greenroom stopped working on it; run the job again".to_owned());
+            self.give_up(&mut book, Progress::Trouble("greenroom stopped working on it".to_owned()));
             self.inner.tell(self.revision.key);
         }
     }
@@ -145,13 +145,13 @@ impl Work {
             Ok(()) | Err(Stop::Overtaken) => {}
             Err(Stop::Refused(refusal)) => {
                 tracing::info!(preview = %self.revision.name, reason = %refusal, "archive refused");
-                self.give_up(&mut self.desk.book.blocking_lock(), refusal.to_string());
+                self.give_up(&mut self.desk.book.blocking_lock(), Progress::Failed(refusal.to_string()));
             }
             Err(Stop::Io(error)) => {
                 // The log has the path and the reason; the merge request gets neither.
                 tracing::error!(preview = %self.revision.name, %error, "an archive could not be served");
-                let why = "greenroom could not use its disk; tell its operator, then run the job again";
-                self.give_up(&mut self.desk.book.blocking_lock(), why.to_owned());
+                let why = "greenroom cannot use its disk and tries again; tell its operator".to_owned();
+                self.give_up(&mut self.desk.book.blocking_lock(), Progress::Trouble(why));
             }
         }
         self.inner.tell(self.revision.key);
@@ -188,20 +188,20 @@ impl Work {
             }
             None => self.give_up(
                 &mut book,
-                format!(
+                Progress::Trouble(format!(
                     "another greenroom instance serves a preview called `{}` from the same folder; tell its operator",
                     self.revision.name
-                ),
+                )),
             ),
         }
         Ok(())
     }
 
-    fn give_up(&self, book: &mut Book, why: String) {
+    fn give_up(&self, book: &mut Book, progress: Progress) {
         if !self.overtaken.is_cancelled()
             && let Some(newest) = &mut book.newest
         {
-            newest.progress = Progress::Failed(why);
+            newest.progress = progress;
         }
     }
 }

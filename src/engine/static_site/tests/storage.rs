@@ -92,7 +92,7 @@ async fn a_release_that_was_damaged_is_said_to_be_and_made_anew() {
     let status = bench.engine().status(&web()).await.unwrap();
     assert_eq!(status.serving, None);
     assert!(
-        matches!(&status.pending, Some((_, _, Progress::Failed(why))) if why.contains("gone or damaged"))
+        matches!(&status.pending, Some((_, _, Progress::Trouble(why))) if why.contains("gone or damaged"))
     );
     assert_eq!(bench.engine().inventory().await.unwrap(), [web()]);
     let order = bench.order(&web(), 'a', &site("one"));
@@ -116,7 +116,7 @@ async fn what_another_instance_serves_is_left_alone() {
     let status = bench.run(order).await;
     assert_eq!(status.serving, None);
     assert!(
-        matches!(status.pending, Some((_, _, Progress::Failed(why))) if why.contains("another greenroom"))
+        matches!(status.pending, Some((_, _, Progress::Trouble(why))) if why.contains("another greenroom"))
     );
     bench.quiet(&web()).await;
     assert_eq!(fs::read_to_string(&pointer).unwrap(), text);
