@@ -183,7 +183,7 @@ pub struct Head {
     pub pipeline: Pipeline,
     /// Newest attempt of each job.
     pub jobs: Vec<Job>,
-    /// Trigger jobs.
+    /// Trigger jobs, where they matter for the decision.
     pub bridges: Vec<Bridge>,
     /// Jobs of child pipelines of the same project, nearest first.
     pub child_jobs: Vec<Job>,

@@ -127,7 +127,7 @@ async fn decide(
     if !merge_request.state.is_over() {
         file = observe::file(&parts.forge, merge_request).await?;
         if let (FileFact::Present(file), false) = (&file, merge_request.from_fork()) {
-            head = observe::head(&parts.forge, merge_request, &file.site.job).await?;
+            head = observe::head(&parts.forge, merge_request, file).await?;
         }
     }
     Ok(desired(Facts { merge_request, file: &file, head: &head, record, now }))

@@ -3,7 +3,7 @@
 use super::desired::{FileFact, HeadFact};
 use crate::gitlab::{Error, Forge};
 use crate::preview::{Bridge, Head, Job, MergeRequest, Pipeline, Sha};
-use crate::render::{PROJECT_FILE, ProjectFile};
+use crate::render::{PROJECT_FILE, ProjectFile, WaitFor};
 
 /// How deep child pipelines are followed.
 const DEPTH: usize = 2;
@@ -26,16 +26,25 @@ pub(super) async fn file(forge: &Forge, merge_request: &MergeRequest) -> Result<
     })
 }
 
-/// Finds the pipeline that counts for the head, with the jobs that matter: those of child pipelines are read only when
-/// `job` is not in the pipeline itself.
-pub(super) async fn head(forge: &Forge, merge_request: &MergeRequest, job: &str) -> Result<HeadFact, Error> {
+/// Finds the pipeline that counts for the head, with the jobs that matter to `file`: trigger jobs and the jobs of child
+/// pipelines are read only when the job is not in the pipeline itself, or when all of it is waited for.
+pub(super) async fn head(
+    forge: &Forge,
+    merge_request: &MergeRequest,
+    file: &ProjectFile,
+) -> Result<HeadFact, Error> {
     let Some(sha) = &merge_request.sha else { return Ok(HeadFact::NoPipeline) };
     let Some(pipeline) = counting(forge, merge_request, sha).await? else { return Ok(HeadFact::NoPipeline) };
     let project = pipeline.project_id;
     let jobs = forge.jobs(project, pipeline.id).await?;
-    let bridges = forge.bridges(project, pipeline.id).await?;
+    let found = jobs.iter().any(|job| job.name == file.site.job);
+    let bridges = if found && file.wait_for == WaitFor::Job {
+        Vec::new()
+    } else {
+        forge.bridges(project, pipeline.id).await?
+    };
     let mut child_jobs = Vec::new();
-    if !jobs.iter().any(|found| found.name == job) {
+    if !found {
         let mut level = bridges.clone();
         for depth in 1..=DEPTH {
             let (found, next) = children(forge, project, &level, depth < DEPTH).await?;
