@@ -53,12 +53,13 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let settings = Settings::load(flags.config.config.as_deref(), layer, check_signing_token)
         .map_err(|problems| Failure::Findings(problems.to_string()))?;
     telemetry::start(settings.log_json, &flags.log);
-    for warning in &settings.warnings {
-        tracing::warn!("{warning}");
-    }
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {} (GREENROOM_LISTEN)", settings.listen))?;
+    let warnings = settings.warnings.clone();
     let server = Server::start(settings, listener).await?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
     let ended = tokio::select! {
         asked = asked_to_end() => asked.map(|()| None)?,
         ended = server.ended() => Some(ended),

@@ -268,7 +268,7 @@ impl Reader {
             .map(|name| format!("{name} is no setting and is ignored; see `greenroom defaults`"))
             .collect();
         let local = matches!(public_url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        if local && public_url.port_or_known_default() != Some(listen.port()) {
+        if local && listen.port() != 0 && public_url.port_or_known_default() != Some(listen.port()) {
             warnings.push(format!(
                 "preview links will lead to {public_url}, but greenroom listens on {listen}; set GREENROOM_PUBLIC_URL"
             ));
