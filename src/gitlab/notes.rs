@@ -13,8 +13,7 @@ struct Shape {
     id: u64,
     body: Option<String>,
     author: Option<Author>,
-    #[serde(default)]
-    system: bool,
+    system: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +43,7 @@ impl Forge {
         let shapes: Vec<Shape> = self.all(built(endpoint)?).await?;
         Ok(shapes
             .into_iter()
-            .filter(|shape| !shape.system)
+            .filter(|shape| shape.system != Some(true))
             .map(|shape| Note {
                 id: shape.id,
                 body: shape.body.unwrap_or_default(),

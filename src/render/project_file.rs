@@ -186,7 +186,7 @@ impl ProjectFile {
         }
         if text.trim().is_empty() {
             let problem = String::from("the file is empty, expected version, engine and static");
-            return Err(FileError { place: None, problem });
+            return Err(FileError { place: Some((1, 1)), problem });
         }
         let written: Written = serde_saphyr::from_str(text).map_err(|error| {
             let place = error.location().map(|location| (location.line(), location.column()));
@@ -216,12 +216,28 @@ fn plain(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it is not valid YAML").trim();
     let line = line.strip_prefix("error: ").unwrap_or(line);
-    // Advice for programmers, not for people who write the file.
+    let line = match (line.rfind(" at line "), line.strip_prefix("line ")) {
+        (Some(end), _) => &line[..end],
+        (None, Some(rest)) => rest.split_once(": ").map_or(line, |(_, message)| message),
+        (None, None) => line,
+    };
+    // The parser speaks to programmers; what it says here is read by people who wrote the file.
+    for (parser, people) in [
+        ("invalid u64", "not a whole number, expected 1"),
+        ("invalid boolean", "neither true nor false, expected one of them"),
+        ("expected mapping start", "a single value, expected keys with values"),
+        ("externally tagged enum expected scalar", "a list or the like, expected a single word"),
+        ("multiple YAML documents detected", "a second document begins here, expected one"),
+    ] {
+        if line.starts_with(parser) {
+            return people.to_owned();
+        }
+    }
     let line = line.split(", set DuplicateKeyPolicy").next().unwrap_or(line);
-    match (line.rfind(" at line "), line.strip_prefix("line ")) {
-        (Some(end), _) => line[..end].to_owned(),
-        (None, Some(rest)) => rest.split_once(": ").map_or(line, |(_, message)| message).to_owned(),
-        (None, None) => line.to_owned(),
+    match line.strip_prefix("duplicate mapping key: ") {
+        Some(key) => format!("key {key} stands here again, expected once"),
+        None if line.starts_with("missing field") => format!("{line}, which is required"),
+        None => line.to_owned(),
     }
 }
 
@@ -285,6 +301,10 @@ mod tests {
             "version: 1\nversion: 1\nengine: static\nstatic: {job: build}\n",
             "version: 1\nengine: [static\n",
             "a: &a [x]\nb: *c\n",
+            "version: one\nengine: static\n",
+            "static: build\n",
+            "engine: static\nstatic: {job: build}\n",
+            "version: 1\nengine: static\nstatic: {job: build}\n---\nversion: 1\n",
         ];
         let told: Vec<String> = mistakes
             .iter()

@@ -223,6 +223,15 @@ fn environment(known: &[String], problems: &mut Vec<Problem>) -> (Layer, Vec<Str
 
 /// Replaces `x_file` by `x` with the file's contents, for secrets.
 fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
+    for (key, (text, _)) in &layer.0 {
+        if key.ends_with("token") && !text.is_empty() && text.trim().is_empty() {
+            problems.push(Problem {
+                name: variable(key),
+                problem: String::from("is blank"),
+                remedy: String::from("set it to the token, or unset it"),
+            });
+        }
+    }
     let files: Vec<String> = layer.0.keys().filter(|key| secret_of(key).is_some()).cloned().collect();
     for key in files {
         let Some((path, origin)) = layer.0.remove(&key) else { continue };
@@ -241,6 +250,14 @@ fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
             Ok(text) => {
                 let text =
                     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(",");
+                if text.is_empty() {
+                    // A secret that was meant and is not there must not pass for one that was not meant.
+                    problems.push(Problem {
+                        name: variable(&key),
+                        problem: format!("`{path}` is empty"),
+                        remedy: String::from("write the secret into the file, or unset the variable"),
+                    });
+                }
                 layer.0.insert(secret.to_owned(), (text, origin));
             }
             Err(error) => problems.push(Problem {

@@ -281,6 +281,20 @@ async fn it_starts_while_gitlab_is_down_and_catches_up() {
     world.ends_well().await;
 }
 
+#[test]
+fn a_secret_that_was_meant_and_is_not_there_is_no_open_door() {
+    let operator = Operator::new();
+    let empty = operator.writes("token", "\n");
+    let (code, said) =
+        refusal(operator.serve(&[ENOUGH.as_slice(), &[("GREENROOM_API_TOKEN_FILE", &empty)]].concat()));
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("GREENROOM_API_TOKEN_FILE") && said.contains("is empty"), "{said}");
+    let (code, said) =
+        refusal(operator.serve(&[ENOUGH.as_slice(), &[("GREENROOM_API_TOKEN", " ")]].concat()));
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("GREENROOM_API_TOKEN: is blank"), "{said}");
+}
+
 #[tokio::test]
 async fn a_mistyped_setting_is_warned_of() {
     let mistyped = [("GREENROOM_PROJEKTS", "acme/web"), ("GREENROOM_TEST_SOMETHING", "1")];
