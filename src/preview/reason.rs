@@ -75,7 +75,7 @@ pub enum Reason {
     Deploying(Sha),
     /// This commit is served.
     Ready(Sha),
-    /// The engine failed; its diagnosis.
+    /// The engine is in trouble of its own; its diagnosis. Tried again.
     EngineFailed(String),
     /// The merge request was closed.
     Closed,
@@ -151,6 +151,7 @@ impl Reason {
             }
             (State::Asleep, _) => "The next visit wakes it.",
             (State::Failed, Self::FileBroken(_)) => "The next push tries again.",
+            (State::Failed, Self::EngineFailed(_)) => "It is tried again without anybody's doing.",
             (State::Failed, _) => "The next push or a new attempt of the job tries again.",
             (State::Stopping, _) => "Removal is repeated until nothing is left; this comment changes then.",
             (State::Stopped, Self::Closed) => "Nothing of it is left. A reopen brings it back.",
