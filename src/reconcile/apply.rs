@@ -35,6 +35,7 @@ pub(super) async fn step(
     saved: &mut Option<Preview>,
     step: &Step,
 ) -> Result<Done, Error> {
+    tracing::info!(mr.key = %record.key, step = step.name(), "step");
     match step {
         Step::FinishDeployment(outcome) => {
             unless_refused(parts.reporter.finish_deployment(record, *outcome).await)?;

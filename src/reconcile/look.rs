@@ -164,11 +164,6 @@ async fn notice_stop_by_hand(
     Ok(())
 }
 
-/// What is tried again is not told again; only its outcome is.
-const fn in_trouble(status: &Status) -> bool {
-    matches!(status.pending, Some((_, _, Progress::Trouble(_))))
-}
-
 fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision) {
     record.project_path.clone_from(&merge_request.project_path);
     record.source_branch.clone_from(&merge_request.source_branch);
@@ -178,6 +173,7 @@ fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Dec
     }
 }
 
+/// Acts on the decision, then tells people how it came out.
 async fn act_and_tell(
     parts: &Parts,
     record: &mut Preview,
@@ -185,7 +181,6 @@ async fn act_and_tell(
     decision: &Decision,
     head: Option<&Sha>,
 ) -> Result<Next, Error> {
-    let desired = &decision.desired;
     let url = parts.links.of(&record.name);
     if record.url != url {
         // The operator has moved the previews.
@@ -193,77 +188,29 @@ async fn act_and_tell(
         apply::unless_refused(parts.reporter.link_environment(record).await)?;
     }
     apply::unless_refused(parts.reporter.recover_deployment(record).await)?;
-    let watch = parts.awaited.watch(record.key, parts.engine.events());
-    let status = parts.engine.status(&record.name).await?;
-    apply::settle(parts, record, &status);
-    let steps = plan(desired, record, &status);
-    // Told before it is begun: a crash in between leaves no state behind that never was.
-    let begun = match desired {
-        // Once: while something is left, the reason names it.
-        Desired::Gone(reason) if !steps.is_empty() && record.state != State::Stopping => {
-            record.environment_seen = false;
-            Some((State::Stopping, reason.clone()))
-        }
-        Desired::Run(target)
-            if steps.iter().any(|step| matches!(step, Step::Deploy(_))) && !in_trouble(&status) =>
-        {
-            Some((State::Deploying, Reason::Deploying(target.sha.clone())))
-        }
-        _ => None,
-    };
-    if let Some((state, reason)) = begun {
-        record.enter(state, &reason, head);
-        keep(parts, record, saved).await?;
-    }
-    let mut left = Vec::new();
-    for step in &steps {
-        tracing::info!(mr.key = %record.key, step = step.name(), "step");
-        match apply::step(parts, record, saved, step).await? {
-            apply::Done::Yes => {}
-            apply::Done::Left(remains) => {
-                left = remains;
-                break;
-            }
-            apply::Done::HeadMoved => return Ok(Next::At(parts.clock.now())),
-        }
+    let Acted { status, left, head_moved } = act(parts, record, saved, &decision.desired, head).await?;
+    if head_moved {
+        return Ok(Next::At(parts.clock.now()));
     }
 
-    let deployed = steps.iter().any(|step| matches!(step, Step::Deploy(_)));
-    let working = |status: &Status| matches!(status.pending, Some((_, _, Progress::Working)));
-    if deployed && working(&parts.engine.status(&record.name).await?) {
-        watch.event(SETTLE).await;
-    } else {
-        drop(watch);
-    }
-    let status = parts.engine.status(&record.name).await?;
-    if deployed {
-        apply::settle(parts, record, &status);
-        for step in
-            plan(desired, record, &status).iter().filter(|step| matches!(step, Step::FinishDeployment(_)))
-        {
-            tracing::info!(mr.key = %record.key, step = step.name(), "step");
-            apply::step(parts, record, saved, step).await?;
-        }
-    }
-    apply::settle(parts, record, &status);
-    let (state, reason) = outcome(desired, record, &status, &left);
+    let (state, reason) = outcome(&decision.desired, record, &status, &left);
     let now = parts.clock.now();
     record.enter(state, &reason, head);
-    let trouble = match (desired, status.pending) {
-        (Desired::Run(_), Some((_, _, Progress::Trouble(why)))) => Some(why),
-        _ => None,
-    };
-    record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
     record.stopped_at = (state == State::Stopped).then(|| record.stopped_at.unwrap_or(now));
-    if state == State::Stopped && !matches!(desired, Desired::Gone(Reason::Expired(_))) {
+    if state == State::Stopped && !matches!(decision.desired, Desired::Gone(Reason::Expired(_))) {
         // Whatever brings it back starts a new life.
         record.deployed_at = None;
     }
-    record.expires_at = end_of_life(decision.life, record, desired);
     if state == State::Stopped && now - record.updated_at > TOUCH {
         // Its merge request is still looked at: what was decided about it must outlive the pruning of what is over.
         record.updated_at = now;
     }
+    let trouble = match (&decision.desired, status.pending) {
+        (Desired::Run(_), Some((_, _, Progress::Trouble(why)))) => Some(why),
+        _ => None,
+    };
+    record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
+    record.expires_at = end_of_life(decision.life, record, &decision.desired);
     keep(parts, record, saved).await?;
     apply::unless_refused(parts.reporter.comment(record).await)?;
     keep(parts, record, saved).await?;
@@ -276,6 +223,82 @@ async fn act_and_tell(
         State::Deploying => Ok(Next::At(now + ENGINE_FALLBACK)),
         _ => Ok(record.expires_at.map_or(Next::Rest, |end| Next::At(end.max(now + SOONEST)))),
     }
+}
+
+/// How acting came out.
+struct Acted {
+    /// What the engine has now.
+    status: Status,
+    /// What a removal has left, in words.
+    left: Vec<String>,
+    /// Whether the merge request moved on meanwhile, so that nothing was deployed.
+    head_moved: bool,
+}
+
+/// Plans and does the steps.
+async fn act(
+    parts: &Parts,
+    record: &mut Preview,
+    saved: &mut Option<Preview>,
+    desired: &Desired,
+    head: Option<&Sha>,
+) -> Result<Acted, Error> {
+    let watch = parts.awaited.watch(record.key, parts.engine.events());
+    let status = parts.engine.status(&record.name).await?;
+    apply::settle(parts, record, &status);
+    let steps = plan(desired, record, &status);
+    let deploys = steps.iter().any(|step| matches!(step, Step::Deploy(_)));
+    // Told before it is begun: a crash in between leaves no state behind that never was.
+    let begun = match desired {
+        // Once: while something is left, the reason names it.
+        Desired::Gone(reason) if !steps.is_empty() && record.state != State::Stopping => {
+            record.environment_seen = false;
+            Some((State::Stopping, reason.clone()))
+        }
+        // What is tried again is not told again; only its outcome is.
+        Desired::Run(target) if deploys && !matches!(progress(&status), Some(Progress::Trouble(_))) => {
+            Some((State::Deploying, Reason::Deploying(target.sha.clone())))
+        }
+        _ => None,
+    };
+    if let Some((state, reason)) = begun {
+        record.enter(state, &reason, head);
+        keep(parts, record, saved).await?;
+    }
+
+    let mut acted = Acted { status, left: Vec::new(), head_moved: false };
+    for step in &steps {
+        match apply::step(parts, record, saved, step).await? {
+            apply::Done::Yes => {}
+            apply::Done::Left(remains) => {
+                acted.left = remains;
+                break;
+            }
+            apply::Done::HeadMoved => {
+                acted.head_moved = true;
+                return Ok(acted);
+            }
+        }
+    }
+
+    if deploys && progress(&parts.engine.status(&record.name).await?) == Some(&Progress::Working) {
+        watch.event(SETTLE).await;
+    } else {
+        drop(watch);
+    }
+    acted.status = parts.engine.status(&record.name).await?;
+    apply::settle(parts, record, &acted.status);
+    if deploys {
+        let ends = |step: &Step| matches!(step, Step::FinishDeployment(_));
+        for step in plan(desired, record, &acted.status).into_iter().filter(ends) {
+            apply::step(parts, record, saved, &step).await?;
+        }
+    }
+    Ok(acted)
+}
+
+fn progress(status: &Status) -> Option<&Progress> {
+    status.pending.as_ref().map(|(_, _, progress)| progress)
 }
 
 /// Saves the record when it changed, with a line of history when state or reason did.

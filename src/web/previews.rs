@@ -105,7 +105,11 @@ pub(super) async fn one(
              heard of it yet"
         ))
     };
-    let key = key.ok_or_else(unknown)?;
+    let key = key.ok_or_else(|| {
+        Problem::not_found(format!(
+            "`{project}/{iid}` names no merge request; use the project's id and the iid, in digits"
+        ))
+    })?;
     let preview = api.store.preview(key).await?.ok_or_else(unknown)?;
     let history = api.store.history(key, HISTORY).await?;
     let trouble = api.store.trouble(&WorkKey::MergeRequest(key)).await?;

@@ -63,6 +63,23 @@ async fn a_reopened_merge_request_gets_its_preview_back() {
 }
 
 #[tokio::test]
+async fn names_may_be_as_long_and_as_odd_as_git_and_gitlab_let_them() {
+    let world = World::start().await;
+    let long = format!("feature/{}", "x".repeat(230));
+    let title = format!("\"{}\" 'and' `so`\n/close\n🚀 {{{{ 7 * 7 }}}}", "very ".repeat(40));
+    for (branch, title) in [(&*long, &*title), ("ünï/\"quoted\"&co=%2F#1", "<b>|</b>"), ("-dash", "Draft: x")]
+    {
+        let mr = world.ready_mr(branch, title).await;
+        assert_eq!(world.visit(mr, "/").await.0, 200, "{branch}");
+        assert_eq!(world.gitlab.mr(mr).await["state"], "opened");
+        world.gitlab.close(mr).await;
+        world.becomes(mr, "stopped").await;
+        world.is_gone(mr).await;
+    }
+    world.ends_well().await;
+}
+
+#[tokio::test]
 async fn a_merge_takes_everything_away() {
     let world = World::start().await;
     let mr = world.ready_mr("feature", "one").await;
