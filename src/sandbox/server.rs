@@ -15,11 +15,15 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 use tokio::task::JoinHandle;
 
 /// Largest request body.
 const MAX_BODY: usize = 64 << 20;
+
+/// How long a connection may say nothing.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why the sandbox did not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +81,12 @@ pub(super) async fn start(config: &Config) -> Result<Sandbox, Error> {
     let (outbox, fired) = tokio::sync::mpsc::unbounded_channel();
     let mut state = State::new(url.clone(), storage_url, outbox);
     furnish(&mut state, config).map_err(|_| Error::Config(config.project.clone()))?;
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
+    // A connection for each delivery, as GitLab does: a kept one may end just when the next delivery is sent.
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .build()?;
     let shared = Arc::new(Shared::new(state, http));
     let sender = tokio::spawn(delivery::run(Arc::clone(&shared), fired));
 
@@ -95,6 +104,9 @@ pub(super) async fn start(config: &Config) -> Result<Sandbox, Error> {
             .app_data(for_storage.clone())
             .route("/artifacts/{secret}/artifacts.zip", web::get().to(jobs::download))
     });
+    // GitLab's front waits long for a request; 408 into a connection that a client keeps in store would be ours alone.
+    let (api, storage) = (api.client_request_timeout(PATIENCE), storage.client_request_timeout(PATIENCE));
+    let (api, storage) = (api.keep_alive(PATIENCE), storage.keep_alive(PATIENCE));
     let api = api.workers(2).disable_signals().listen(api_socket).map_err(failed)?.run();
     let storage = storage.workers(1).disable_signals().listen(storage_socket).map_err(failed)?.run();
     let listeners = [api.handle(), storage.handle()];

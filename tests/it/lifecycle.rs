@@ -1,11 +1,9 @@
 //! The main job, as conversations: what people do in GitLab, and what they see.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::{
-    until,
+    PATIENCE, until,
     world::{World, page},
 };
 
@@ -247,7 +245,7 @@ async fn a_job_that_a_person_has_to_start_is_waited_for() {
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     let jobs = json!([{ "name": "build", "status": "manual", "when": "manual" }]);
     world.gitlab.act("pipelines", json!({ "mr_iid": mr, "jobs": jobs })).await;
-    until("the comment asks for a person", Duration::from_secs(20), || async {
+    until("the comment asks for a person", PATIENCE, || async {
         let preview = world.becomes(mr, "waiting").await;
         let reason = preview["reason"].as_str().unwrap().to_owned();
         if reason.contains("waits for a person to start it") { Ok(()) } else { Err(reason) }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::world::World;
+use crate::support::{PATIENCE, world::World};
 
 /// Name, status, headers and body of an answer.
 type Fault = (&'static str, u16, &'static [(&'static str, &'static str)], &'static str);
@@ -28,7 +28,7 @@ async fn whatever_gitlab_answers_in_an_outage_nothing_goes_and_a_close_works_aft
         world.wire.any().always().answer(status, headers, body);
         let before = world.wire.calls().len();
         world.gitlab.edit(mr, json!({ "labels": name })).await;
-        crate::support::until("some calls have failed", std::time::Duration::from_secs(20), || async {
+        crate::support::until("some calls have failed", PATIENCE, || async {
             (world.wire.calls().len() > before + 3).then_some(())
         })
         .await;
@@ -49,7 +49,7 @@ async fn a_hanging_gitlab_holds_nothing_up_for_ever() {
     let mr = world.ready_mr("feature", "one").await;
     world.wire.any().always().hang();
     world.gitlab.close(mr).await;
-    crate::support::until("the time-out is told", std::time::Duration::from_secs(20), || async {
+    crate::support::until("the time-out is told", PATIENCE, || async {
         let preview = world.preview(mr).await.unwrap();
         let trouble = preview["trouble"]["error"].as_str().unwrap_or_default().to_owned();
         if trouble.contains("did not answer") { Ok(()) } else { Err(preview) }

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    until,
+    PATIENCE, until,
     world::{World, page},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const EXPIRING: &str = "version: 1\nengine: static\nstatic: {job: build, path: dist}\nexpires_after: 1h\n";
 
 /// Changes what greenroom remembers of the merge request, while it does not run.
@@ -430,7 +429,7 @@ async fn a_new_preview_domain_reaches_link_comment_and_environment() {
     world.rests().await;
     world.greenroom.set("GREENROOM_PREVIEW_DOMAIN", "elsewhere.localhost");
     world.greenroom.restart().await;
-    let url = until("the link has moved", Duration::from_secs(20), || async {
+    let url = until("the link has moved", PATIENCE, || async {
         let preview = world.preview(mr).await.unwrap();
         let url = preview["url"].as_str().unwrap().to_owned();
         let told = world.gitlab.comment(mr).await.unwrap().contains(&url);

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
+    PATIENCE,
     gitlab::Gitlab,
     world::{World, page},
 };
@@ -56,7 +57,7 @@ async fn a_comment_that_a_person_deleted_is_made_again() {
     // Nobody tells us of it; the next look finds out.
     world.gitlab.edit(mr, json!({ "labels": "something" })).await;
     world.becomes(mr, "ready").await;
-    crate::support::until("the comment is back", std::time::Duration::from_secs(20), || async {
+    crate::support::until("the comment is back", PATIENCE, || async {
         world.gitlab.comment(mr).await.filter(|comment| comment.contains("Preview: ready"))
     })
     .await;
@@ -77,7 +78,7 @@ async fn of_several_comments_of_ours_the_oldest_stays() {
     let other = world.gitlab.say_as_bot(mr, &green).await;
     world.wire.heal();
     world.build(mr, "one").await;
-    crate::support::until("the oldest of ours says ready", std::time::Duration::from_secs(20), || async {
+    crate::support::until("the oldest of ours says ready", PATIENCE, || async {
         let notes = world.gitlab.bot_notes(mr).await;
         let ids: Vec<_> = notes.iter().map(|note| note["id"].as_u64().unwrap()).collect();
         let ready = notes[0]["body"].as_str().unwrap().contains("Preview: ready");

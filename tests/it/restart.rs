@@ -3,11 +3,9 @@
 //! Every step that makes something outside is a call to GitLab, so a crash is planned at each call in turn: once so that
 //! GitLab never hears of it, once so that GitLab did it and greenroom never learns.
 
-use std::time::Duration;
-
 use futures::{StreamExt, stream};
 
-use crate::support::{until, world::World};
+use crate::support::{PATIENCE, until, world::World};
 
 #[derive(Debug, Clone, Copy)]
 enum Crash {
@@ -77,7 +75,7 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
     }
     let (mr, state) = part.act(&world, mr).await;
     let what = format!("{part:?} comes to its end or to its crash at call {n}, {crash:?}");
-    until(&what, Duration::from_secs(30), || async {
+    until(&what, PATIENCE, || async {
         if !world.greenroom.is_running() {
             return Ok(());
         }
@@ -89,7 +87,7 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
     })
     .await;
     // What comes after the state is still part of it: the comment, echoes.
-    until("the last call is made or the crash has come", Duration::from_secs(30), || async {
+    until("the last call is made or the crash has come", PATIENCE, || async {
         if !world.greenroom.is_running() {
             return Ok(());
         }
@@ -145,7 +143,7 @@ async fn asked_to_end_it_ends_soon_and_goes_on_where_it_was() {
     world.becomes(mr, "waiting").await;
     let (status, time) = world.greenroom.terminate().await;
     assert!(status.success(), "{status}");
-    assert!(time < Duration::from_secs(20), "{time:?}");
+    assert!(time < PATIENCE, "{time:?}");
     // What happens while nobody listens is found at the start.
     world.build(mr, "one").await;
     world.greenroom.restart().await;
@@ -166,7 +164,7 @@ async fn files_that_were_damaged_on_the_disk_are_made_anew() {
         std::fs::write(&manifest, text.replace("index", "outdex")).unwrap();
     }
     world.greenroom.restart().await;
-    until("it is served again", Duration::from_secs(20), || async {
+    until("it is served again", PATIENCE, || async {
         let (status, body) = world.visit(mr, "/").await;
         if status == 200 { Ok(()) } else { Err(body) }
     })

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Mutex,
-    time::Duration,
 };
 
 use futures::future::join_all;
@@ -16,7 +15,10 @@ use sqlx::AnyPool;
 use tokio_util::sync::CancellationToken;
 
 use super::{Database, delivery, mr};
-use crate::{on_both_databases, support::until};
+use crate::{
+    on_both_databases,
+    support::{PATIENCE, until},
+};
 
 on_both_databases! {
     a_key_is_queued_at_most_once
@@ -403,7 +405,7 @@ async fn a_worker_that_waited_for_a_key_takes_it_only_if_it_is_still_due() {
 
 /// Waits until a statement waits for a row.
 pub(super) async fn somebody_waits(raw: &AnyPool) {
-    until("a statement waits for a row", Duration::from_secs(10), || async {
+    until("a statement waits for a row", PATIENCE, || async {
         let waiting: i64 = sqlx::query_scalar(
             "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
         )

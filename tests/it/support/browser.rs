@@ -1,12 +1,10 @@
 //! A real browser: headless Chromium. It resolves `*.localhost` to loopback by itself, so previews have their own hosts.
 
-use std::{ffi::OsString, path::Path, process::Stdio, time::Duration};
+use std::{ffi::OsString, path::Path, process::Stdio};
 
 use tokio::{process::Command, time::timeout};
 
-use super::parts;
-
-const DEADLINE: Duration = Duration::from_secs(30);
+use super::{PATIENCE, parts};
 
 pub struct Browser {
     program: OsString,
@@ -51,9 +49,9 @@ impl Browser {
             .args(what)
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let output = timeout(DEADLINE, chromium.output())
+        let output = timeout(PATIENCE, chromium.output())
             .await
-            .unwrap_or_else(|_| panic!("Chromium took over {DEADLINE:?} for {what:?}"))
+            .unwrap_or_else(|_| panic!("Chromium took over {PATIENCE:?} for {what:?}"))
             .expect("Chromium starts");
         assert!(output.status.success(), "{what:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

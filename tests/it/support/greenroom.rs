@@ -17,9 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use url::Url;
 
-use super::{free_address, until};
-
-const DEADLINE: Duration = Duration::from_secs(30);
+use super::{PATIENCE, free_address, until};
 
 /// `greenroom serve` on a free port of its own, with a data folder of its own and nothing of our environment.
 pub struct Greenroom {
@@ -52,6 +50,7 @@ impl Greenroom {
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let client = reqwest::Client::builder()
             .no_proxy()
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
@@ -71,7 +70,7 @@ impl Greenroom {
             .spawn()
             .unwrap();
         *self.child.lock().unwrap() = Some(child);
-        until("greenroom is alive", DEADLINE, || async {
+        until("greenroom is alive", PATIENCE, || async {
             if let Some(status) = self.exited() {
                 panic!("greenroom ended at its start, {status}:\n{}", self.log());
             }
@@ -114,7 +113,7 @@ impl Greenroom {
         let began = Instant::now();
         let pid = self.child.lock().unwrap().as_ref().map(Pid::from_child).expect("greenroom runs");
         kill_process(pid, Signal::TERM).unwrap();
-        let status = until("greenroom ends when asked to", DEADLINE, || async { self.exited() }).await;
+        let status = until("greenroom ends when asked to", PATIENCE, || async { self.exited() }).await;
         self.child.lock().unwrap().take();
         (status, began.elapsed())
     }

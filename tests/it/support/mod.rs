@@ -17,7 +17,13 @@ pub mod world;
 
 pub use until::until;
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::{
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
+
+/// How long a test waits for anything that must come: no measure of speed, machines are busy at times.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A loopback address nobody listens on at the moment, and that nobody is given by chance: below the ports that the
 /// kernel hands out, each one once. A greenroom that is started again finds its port free.

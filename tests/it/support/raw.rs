@@ -1,13 +1,13 @@
 //! HTTP by hand, for requests that no client would send.
 
-use std::time::Duration;
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 use url::Url;
+
+use super::PATIENCE;
 
 /// What came back.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub async fn say(server: &Url, lines: &[&str]) -> Answer {
         stream.read_to_end(&mut answer).await.unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     };
-    let answer = timeout(Duration::from_secs(10), talk).await.expect("the server hangs up");
+    let answer = timeout(PATIENCE, talk).await.expect("the server hangs up");
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
     Answer { status: status.unwrap_or_else(|| panic!("{lines:?} was answered with {answer:?}")), body }

@@ -95,6 +95,7 @@ impl Wire {
             upstream: upstream.clone(),
             client: reqwest::Client::builder()
                 .no_proxy()
+                .pool_max_idle_per_host(0)
                 .redirect(reqwest::redirect::Policy::none())
                 .build()
                 .unwrap(),

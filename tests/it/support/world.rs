@@ -1,12 +1,10 @@
 //! Everything a story needs, connected as in real life: GitLab's webhook to greenroom, greenroom's calls over the wire.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use url::Url;
 
 use super::{
-    free_address,
+    PATIENCE, free_address,
     gitlab::{BOT, Gitlab, Pipeline, SIGNING_TOKEN},
     greenroom::Greenroom,
     until,
@@ -42,9 +40,6 @@ impl World {
         Self { greenroom, wire, gitlab }
     }
 }
-
-/// How long a story waits for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A page worth serving.
 pub fn page(text: &str) -> String {
