@@ -46,6 +46,9 @@ pub(super) struct Flags {
 /// How long requests and looks that were begun may take to end.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How long a request's head may take. GitLab hangs up after 10 s; until then a busy server must not tell it 408.
+const REQUEST_HEAD: Duration = Duration::from_secs(15);
+
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let mut layer = Layer::default();
     layer.set("listen", flags.listen, Origin::Flag);
@@ -192,6 +195,7 @@ impl Server {
                 .configure(webhook::configure)
                 .configure(api::configure)
         })
+        .client_request_timeout(REQUEST_HEAD)
         .disable_signals()
         .shutdown_timeout(DRAIN.as_secs())
         .listen(listener)?
