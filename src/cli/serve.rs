@@ -123,6 +123,8 @@ impl Server {
             );
         }
 
+        let born = store.remember("born", &clock.now().to_string()).await?;
+
         let limits = Limits { archive_bytes: settings.artifact_max_bytes, ..Limits::default() };
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
         let forge = Forge::new(gitlab::Settings {
@@ -144,6 +146,8 @@ impl Server {
             limits: ArtifactLimits { bytes: settings.artifact_max_bytes },
             served: Arc::new(move |path| served.serves(path)),
             named_projects: projects.named().to_vec(),
+            born: born.parse().unwrap_or(i64::MAX),
+            has_wildcards: projects.has_wildcards(),
             looks: Arc::clone(&looks),
             awaited: Awaited::default(),
         });

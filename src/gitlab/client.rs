@@ -107,6 +107,23 @@ impl Client {
         self.send_for(method, url, with_token, body, None).await
     }
 
+    /// Sends one request to the API and reads the answer.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<(String, Vec<u8>)>,
+    ) -> Result<Response<Bytes>, Error> {
+        let what = format!("{method} {}", url.path());
+        let answer = self.send(method, url, true, body).await?;
+        let mut response = Response::builder().status(answer.status());
+        if let Some(headers) = response.headers_mut() {
+            headers.clone_from(answer.headers());
+        }
+        let body = read(answer, LARGEST_ANSWER, &what).await?;
+        response.body(body).map_err(|error| Error::Request(error.to_string()))
+    }
+
     /// Asks for a large file, which may take long as long as something comes.
     pub(super) async fn download(&self, url: Url, with_token: bool) -> Result<reqwest::Response, Error> {
         self.send_for(Method::GET, url, with_token, None, Some(LONGEST_DOWNLOAD)).await
@@ -232,16 +249,9 @@ impl AsyncClient for Client {
             request.body(body).map_err(|error| ApiError::client(Error::Request(error.to_string())))?;
         let (parts, body) = request.into_parts();
         let url: Url = parts.uri.to_string().parse()?;
-        let what = format!("{} {}", parts.method, url.path());
         let kind = parts.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let body = kind.map(|kind| (kind.to_owned(), body));
-        let answer = self.send(parts.method, url, true, body).await.map_err(ApiError::client)?;
-        let mut response = Response::builder().status(answer.status());
-        if let Some(headers) = response.headers_mut() {
-            headers.clone_from(answer.headers());
-        }
-        let body = read(answer, LARGEST_ANSWER, &what).await.map_err(ApiError::client)?;
-        response.body(body).map_err(|error| ApiError::client(Error::Request(error.to_string())))
+        self.ask(parts.method, url, body).await.map_err(ApiError::client)
     }
 }
 

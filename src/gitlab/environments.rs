@@ -1,12 +1,14 @@
 //! GitLab environments and the deployments in them.
 
+use std::collections::BTreeSet;
+
 use gitlab::api::projects::deployments as endpoints;
 use gitlab::api::projects::environments;
 use http::Method;
 use serde::Deserialize;
 
 use super::{Call, Error, Forge, built, found};
-use crate::preview::{ProjectId, Sha};
+use crate::preview::{ENVIRONMENT_PREFIX, ProjectId, Sha};
 
 /// An environment's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -75,6 +77,17 @@ impl Forge {
         let endpoint = environments::Environments::builder().project(project).name(name).build();
         let all: Vec<Environment> = self.all(built(endpoint)?).await?;
         Ok(all.into_iter().find(|environment| environment.name == name))
+    }
+
+    /// The ids of the stopped environments whose name begins like a preview's.
+    pub async fn stopped_environments(&self, project: ProjectId) -> Result<BTreeSet<u64>, Error> {
+        let endpoint = environments::Environments::builder()
+            .project(project)
+            .search(ENVIRONMENT_PREFIX)
+            .states(environments::EnvironmentState::Stopped)
+            .build();
+        let all: Vec<Environment> = self.all(built(endpoint)?).await?;
+        Ok(all.into_iter().map(|environment| environment.id).collect())
     }
 
     /// Creates an environment; `None` when the name is taken.

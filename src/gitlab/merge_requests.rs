@@ -4,6 +4,7 @@ use gitlab::api::projects::merge_requests as endpoints;
 use gitlab::api::projects::repository;
 use gitlab::api::{self, AsyncQuery};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{Error, Forge, built};
@@ -17,6 +18,7 @@ struct Shape {
     source_branch: String,
     target_branch: String,
     source_project_id: Option<ProjectId>,
+    created_at: Option<jiff::Timestamp>,
     references: Option<References>,
     web_url: Option<String>,
 }
@@ -41,13 +43,34 @@ impl Shape {
     }
 }
 
+/// A line of the list, and all that may change a decision without any other event.
+#[derive(Deserialize)]
+struct Line {
+    iid: u64,
+    state: MergeRequestState,
+    sha: Option<Sha>,
+    draft: Option<bool>,
+    labels: Option<Vec<String>>,
+    target_branch: String,
+    updated_at: Option<String>,
+}
+
+impl Line {
+    fn into_open(mut self) -> OpenMergeRequest {
+        self.labels.iter_mut().for_each(|labels| labels.sort());
+        let Self { iid, state, sha, draft, labels, target_branch, updated_at } = self;
+        let said = format!("{state:?} {sha:?} {draft:?} {labels:?} {target_branch:?} {updated_at:?}");
+        OpenMergeRequest { iid, fingerprint: hex::encode(&Sha256::digest(said)[..16]) }
+    }
+}
+
 /// A line of the list of open merge requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenMergeRequest {
     /// Its number.
     pub iid: u64,
-    /// Its head.
-    pub sha: Option<Sha>,
+    /// What the list says of it, as far as a preview depends on it: equal texts, nothing new.
+    pub fingerprint: String,
 }
 
 impl Forge {
@@ -71,6 +94,7 @@ impl Forge {
             sha: shape.sha,
             source_branch: shape.source_branch,
             target_branch: shape.target_branch,
+            created_at: shape.created_at.map(jiff::Timestamp::as_millisecond),
             source_project_id: shape.source_project_id,
         })
     }
@@ -81,8 +105,8 @@ impl Forge {
             .project(project)
             .state(endpoints::MergeRequestState::Opened)
             .build();
-        let shapes: Vec<Shape> = self.all(built(endpoint)?).await?;
-        Ok(shapes.into_iter().map(|shape| OpenMergeRequest { iid: shape.iid, sha: shape.sha }).collect())
+        let lines: Vec<Line> = self.all(built(endpoint)?).await?;
+        Ok(lines.into_iter().map(Line::into_open).collect())
     }
 
     /// The open merge requests of a project whose source branch has this name. Forks may have equal names: each is
@@ -123,6 +147,19 @@ impl Forge {
             Err(error) if error.is_not_found() && error.message().contains("File Not Found") => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The projects that the token's user is a member of: ids and paths.
+    pub async fn own_projects(&self) -> Result<Vec<(ProjectId, String)>, Error> {
+        #[derive(Deserialize)]
+        struct Project {
+            id: ProjectId,
+            path_with_namespace: String,
+        }
+        let endpoint =
+            api::projects::Projects::builder().membership(true).archived(false).simple(true).build();
+        let projects: Vec<Project> = self.all(built(endpoint)?).await?;
+        Ok(projects.into_iter().map(|project| (project.id, project.path_with_namespace)).collect())
     }
 
     /// The id of the project with this path.

@@ -21,7 +21,7 @@ mod pipelines;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gitlab::api::{self, AsyncQuery, Endpoint, Pagination};
+use gitlab::api::{self, AsyncQuery, Endpoint};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
@@ -35,6 +35,9 @@ pub use merge_requests::OpenMergeRequest;
 pub use notes::Note;
 
 use client::Client;
+
+/// The most that GitLab puts on one page.
+const PER_PAGE: usize = 100;
 
 /// What the room needs to know.
 #[derive(Debug, Clone)]
@@ -85,16 +88,43 @@ impl Forge {
         endpoint.query_async(&*self.client).await.map_err(|error| Error::from_api(error, what))
     }
 
-    async fn all<T, E>(&self, endpoint: E) -> Result<Vec<T>, Error>
-    where
-        T: DeserializeOwned + Send + 'static,
-        E: Endpoint + api::Pageable + Sync,
-    {
-        let what = format!("{} {}", endpoint.method(), endpoint.endpoint());
-        api::paged(endpoint, Pagination::All)
-            .query_async(&*self.client)
-            .await
-            .map_err(|error| Error::from_api(error, what))
+    /// All pages of a list. GitLab says which page is the next one, so that a full last page is not followed by an empty
+    /// one, as the crate's own paging does.
+    async fn all<T: DeserializeOwned>(
+        &self,
+        endpoint: impl Endpoint + api::Pageable,
+    ) -> Result<Vec<T>, Error> {
+        let what = || format!("{} {}", endpoint.method(), endpoint.endpoint());
+        let unreadable = |why: String| Error::Unreadable { what: what(), why };
+        let mut all: Vec<T> = Vec::new();
+        let mut page = 1;
+        loop {
+            let mut url = self
+                .client
+                .api_url(&endpoint.endpoint())
+                .map_err(|error| Error::Request(format!("{}: {error}", what())))?;
+            endpoint.parameters().add_to_url(&mut url);
+            url.query_pairs_mut()
+                .append_pair("per_page", &PER_PAGE.to_string())
+                .append_pair("page", &page.to_string());
+            let answer = self.client.ask(endpoint.method(), url, None).await?;
+            if !answer.status().is_success() {
+                return Err(unreadable(format!("it leads elsewhere (status {})", answer.status().as_u16())));
+            }
+            let items: Vec<T> =
+                serde_json::from_slice(answer.body()).map_err(|error| unreadable(error.to_string()))?;
+            let full = items.len() >= PER_PAGE;
+            all.extend(items);
+            let next = match answer.headers().get("x-next-page").map(|next| next.to_str().unwrap_or_default())
+            {
+                Some(next) => next.trim().parse().ok(),
+                None => full.then_some(page + 1),
+            };
+            match next {
+                Some(next) if next > page => page = next,
+                _ => return Ok(all),
+            }
+        }
     }
 
     async fn send(&self, endpoint: impl Endpoint + Sync) -> Result<(), Error> {

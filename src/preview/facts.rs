@@ -79,6 +79,8 @@ pub struct MergeRequest {
     pub source_branch: String,
     /// Branch the change goes to.
     pub target_branch: String,
+    /// When it was opened, Unix milliseconds.
+    pub created_at: Option<i64>,
     /// Project of the source branch; `None` when that fork was deleted.
     pub source_project_id: Option<ProjectId>,
 }

@@ -15,8 +15,9 @@ pub use facts::{Bridge, Head, Job, JobStatus, MergeRequest, MergeRequestState, P
 pub use ids::{MrKey, ParseKeyError, ProjectId, WorkKey};
 pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
 pub use names::{
-    PreviewName, environment_name, environment_slug, merge_request_of_environment, ref_slug, valid_dns_label,
+    ENVIRONMENT_PREFIX, PreviewName, environment_name, environment_slug, merge_request_of_environment,
+    ref_slug, valid_dns_label,
 };
 pub use reason::{Quoted, Reason};
-pub use record::{Deployment, Hold, Preview, Release, Serving};
+pub use record::{Deployment, FileAt, Hold, Preview, Release, Serving};
 pub use state::State;

@@ -127,14 +127,17 @@ pub fn valid_dns_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
+/// How the names of the GitLab environments of all previews begin.
+pub const ENVIRONMENT_PREFIX: &str = "review/mr-";
+
 /// The GitLab environment of a merge request's preview, `review/mr-<iid>`.
 pub fn environment_name(iid: u64) -> String {
-    format!("review/mr-{iid}")
+    format!("{ENVIRONMENT_PREFIX}{iid}")
 }
 
 /// The merge request that [`environment_name`] was made for, if `name` is such a name.
 pub fn merge_request_of_environment(name: &str) -> Option<u64> {
-    let iid = name.strip_prefix("review/mr-")?.parse().ok()?;
+    let iid = name.strip_prefix(ENVIRONMENT_PREFIX)?.parse().ok()?;
     // `+7` and `007` are numbers too, but not names of ours.
     (environment_name(iid) == name).then_some(iid)
 }

@@ -91,11 +91,42 @@ pub enum Reason {
     Leftover(String),
 }
 
+impl Reason {
+    /// Whether nothing can change it but what GitLab's list of merge requests shows, an event of ours, or time.
+    pub const fn is_at_rest(&self) -> bool {
+        match self {
+            Self::NoCommit
+            | Self::Fork
+            | Self::FileBroken(_)
+            | Self::Ready(_)
+            | Self::Closed
+            | Self::Merged
+            | Self::Expired(_)
+            | Self::StoppedInGitlab
+            | Self::FileRemoved => true,
+            Self::NoPipeline(_)
+            | Self::PipelineRunning(_)
+            | Self::PipelineBlocked(..)
+            | Self::PipelineFailed(..)
+            | Self::JobUnfinished(..)
+            | Self::JobManual(..)
+            | Self::JobFailed(..)
+            | Self::JobNotYet(..)
+            | Self::JobMissing(..)
+            | Self::ArtifactGone(_)
+            | Self::ArtifactRefused(_)
+            | Self::Deploying(_)
+            | Self::EngineFailed(_)
+            | Self::Leftover(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCommit => f.write_str("the merge request has no commit yet"),
-            Self::NoPipeline(sha) => write!(f, "no pipeline has run for commit `{}` yet", sha.short()),
+            Self::NoPipeline(sha) => write!(f, "no pipeline has finished for commit `{}` yet", sha.short()),
             Self::PipelineRunning(id) => write!(f, "pipeline {id} has not finished"),
             Self::PipelineBlocked(id, job) => {
                 write!(f, "pipeline {id} waits for job {job}, which a person has to start")

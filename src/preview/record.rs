@@ -64,6 +64,15 @@ pub struct Hold {
     pub since: i64,
 }
 
+/// `.greenroom.yml` as a commit has it, which never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileAt {
+    /// The commit.
+    pub sha: Sha,
+    /// The file's text.
+    pub text: String,
+}
+
 /// One preview, as it is stored.
 ///
 /// All times are Unix milliseconds. `state`, `reason` and `sha` speak of the merge request's head; `serving` of what
@@ -109,6 +118,12 @@ pub struct Preview {
     /// What the engine was given last.
     #[serde(default)]
     pub release: Option<Release>,
+    /// The project file of the head, unless it is unusually large.
+    #[serde(default)]
+    pub file: Option<FileAt>,
+    /// Whether a comment was about to be written or was: only then one of ours can be there.
+    #[serde(default)]
+    pub note_begun: bool,
     /// Our comment.
     #[serde(default)]
     pub note_id: Option<u64>,
@@ -125,6 +140,15 @@ pub struct Preview {
     /// Our newest GitLab deployment.
     #[serde(default)]
     pub deployment: Option<Deployment>,
+    /// Whether only what GitLab's list of merge requests shows, or an event, can change what was decided.
+    #[serde(default)]
+    pub at_rest: bool,
+    /// When our comment was last written or seen.
+    #[serde(default)]
+    pub note_seen_at: i64,
+    /// When nothing was left out of a look the last time.
+    #[serde(default)]
+    pub looked_at: i64,
     /// The rules that led to `state`, in the order they were asked.
     #[serde(default)]
     pub decision: Vec<String>,
@@ -160,14 +184,24 @@ impl Preview {
             deployed_at: None,
             stopped_at: None,
             release: None,
+            file: None,
+            note_begun: false,
             note_id: None,
             note_digest: None,
             environment_id: None,
             environment_seen: false,
             deployment: None,
+            at_rest: false,
+            note_seen_at: 0,
+            looked_at: 0,
             decision: Vec::new(),
             hold: None,
         }
+    }
+
+    /// Whether anything was decided about it yet.
+    pub const fn is_decided(&self) -> bool {
+        !self.reason.is_empty()
     }
 
     /// Enters a state. State, reason and head change together, so that nobody is told a mixture of old and new.

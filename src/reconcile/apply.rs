@@ -7,6 +7,9 @@ use super::plan::Step;
 use crate::engine::{Input, Order, Progress, Status};
 use crate::preview::{Deployment, Preview, Quoted, Release, environment_name};
 
+/// How old the reading of a head may be when it is deployed, milliseconds; a long download outlives it.
+const FRESH: i64 = 1_000;
+
 /// How a step ended.
 #[derive(Debug)]
 pub(super) enum Done {
@@ -106,9 +109,11 @@ async fn deploy(
         }
     };
 
-    let again = parts.forge.merge_request(record.key).await?;
-    if again.state.is_over() || again.sha.as_ref() != Some(&target.sha) {
-        return Ok(Done::HeadMoved);
+    if parts.clock.now() - target.seen_at > FRESH {
+        let again = parts.forge.merge_request(record.key).await?;
+        if again.state.is_over() || again.sha.as_ref() != Some(&target.sha) {
+            return Ok(Done::HeadMoved);
+        }
     }
 
     let status = parts.engine.status(&record.name).await?;

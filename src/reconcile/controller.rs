@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
 use crate::preview::{PreviewName, WorkKey};
 use crate::report::Reporter;
-use crate::store::{Claim, Retention, Store};
+use crate::store::{Claim, Lane, Retention, Store};
 use crate::telemetry::Looks;
 
 /// How a preview's link is made: scheme and port of the public URL, the name below the preview domain.
@@ -62,6 +62,10 @@ pub struct Parts {
     pub served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Project paths that the settings name without a wildcard.
     pub named_projects: Vec<String>,
+    /// When the store was made, Unix milliseconds: a younger merge request can have no comment of ours that is not in it.
+    pub born: i64,
+    /// Whether the settings have wildcards that may match more.
+    pub has_wildcards: bool,
     /// Counts looks.
     pub looks: Arc<Looks>,
     /// Whose engine events are waited for by a look.
@@ -167,7 +171,12 @@ impl Controller {
         self.parts.looks.record(started.elapsed(), result.is_ok());
         let given_back = match result {
             Ok(Next::Rest) => self.parts.store.finish(&claim, &self.owner, None).await,
-            Ok(Next::At(at)) => self.parts.store.finish(&claim, &self.owner, Some(at)).await,
+            Ok(Next::At(at)) => {
+                self.parts.store.finish(&claim, &self.owner, Some((at, Lane::Interactive))).await
+            }
+            Ok(Next::InBackground(at)) => {
+                self.parts.store.finish(&claim, &self.owner, Some((at, Lane::Background))).await
+            }
             Err(error) => {
                 let pause = pause(&error, claim.attempts);
                 tracing::warn!(work.key = %claim.key, %error, attempt = claim.attempts + 1, retry_in_ms = pause, "a look failed");
@@ -183,12 +192,15 @@ impl Controller {
 
     async fn run_claim(&self, claim: &Claim) -> Result<Next, Error> {
         match &claim.key {
-            WorkKey::MergeRequest(key) => look(&self.parts, *key, claim.lift).await,
+            WorkKey::MergeRequest(key) => look(&self.parts, *key, claim.lift, claim.thorough).await,
             WorkKey::Branch(project, branch) => {
-                let open = self.parts.forge.merge_requests_of_branch(*project, branch).await?;
-                let known = self.parts.store.previews_of_branch(*project, branch).await?;
-                let keys: Vec<_> = open.into_iter().chain(known).map(WorkKey::MergeRequest).collect();
-                self.parts.store.enqueue(&keys, self.parts.clock.now()).await?;
+                let mut open = self.parts.store.previews_of_branch(*project, branch).await?;
+                if open.is_empty() {
+                    // Each merge request tells of itself when it is opened; one whose event was lost is found here too.
+                    open = self.parts.forge.merge_requests_of_branch(*project, branch).await?;
+                }
+                let keys: Vec<_> = open.into_iter().map(WorkKey::MergeRequest).collect();
+                self.parts.store.enqueue_in(claim.lane, &keys, self.parts.clock.now()).await?;
                 Ok(Next::Rest)
             }
             WorkKey::Project(project) => {

@@ -60,6 +60,8 @@ pub struct Target {
     pub job_name: String,
     /// What the project file says.
     pub file: ProjectFile,
+    /// When the merge request was read, Unix milliseconds.
+    pub seen_at: i64,
 }
 
 /// What should be.
@@ -258,6 +260,7 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
         job_id: job.id,
         job_name: job.name.clone(),
         file: file.clone(),
+        seen_at: facts.now,
     }))
 }
 

@@ -198,6 +198,7 @@ impl World {
             sha: Some(sha(self.commits)),
             source_branch: "feature".into(),
             target_branch: "main".into(),
+            created_at: None,
             source_project_id: Some(if self.fork { 43 } else { 42 }),
         }
     }

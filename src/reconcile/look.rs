@@ -8,7 +8,8 @@ use super::plan::{Step, outcome, plan};
 use super::{apply, observe};
 use crate::engine::{Progress, Status};
 use crate::gitlab::EnvironmentState;
-use crate::preview::{Hold, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
+use crate::preview::{FileAt, Hold, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
+use crate::report::{NoteCheck, note_is_due};
 
 /// What is to happen with the key after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) enum Next {
     Rest,
     /// Look again at this time, Unix milliseconds.
     At(i64),
+    /// The same, to make sure; nobody waits for it.
+    InBackground(i64),
 }
 
 /// Why a look failed. Retried, all of them.
@@ -56,11 +59,21 @@ const SOONEST: i64 = 1_000;
 /// How long a look waits for an engine that is nearly done, so that people are told once instead of twice.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// How often a preview that is ready is looked at in full, milliseconds. Each is early by up to a tenth, so that those
+/// that became ready together are looked at apart.
+const HOURLY: i64 = 3_600_000;
+
+/// How long a comment that was seen is taken to be there, milliseconds: greenroom's own events come back at once.
+const NOTE_TRUST: i64 = 10_000;
+
+/// How old a merge request may be whose comments are not searched for one of ours before the first, milliseconds.
+const YOUNG: i64 = 3_600_000;
+
 /// How old the row of a preview that is gone may get while its merge request is still looked at, milliseconds.
 const TOUCH: i64 = 86_400_000;
 
-/// Looks at `key` once.
-pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, Error> {
+/// Looks at `key` once. `lift`: a person reopened it. `thorough`: ask also what hardly ever changes.
+pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) -> Result<Next, Error> {
     let record = parts.store.preview(key).await?;
     let merge_request = match parts.forge.merge_request(key).await {
         // Nothing of ours depends on it. Should it be shown some day, an event or the resync tells.
@@ -74,6 +87,9 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
         tracing::info!(mr.key = %key, project.path = merge_request.project_path, "left alone: the settings do not serve this project");
         return Ok(Next::Rest);
     }
+    let now = parts.clock.now();
+    let due = |record: &Preview| now - record.looked_at >= HOURLY * 9 / 10;
+    let thorough = thorough || lift || record.as_ref().is_some_and(due);
     let mut record = match record {
         Some(mut record) => {
             if lift || merge_request.state.is_over() {
@@ -83,14 +99,14 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
                 // A reopen brings back what had expired too, though nobody looked at the close before it.
                 record.deployed_at = None;
             }
-            if !merge_request.state.is_over() {
+            if thorough && !merge_request.state.is_over() {
                 notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
             }
             Some(record)
         }
         None => None,
     };
-    let decision = decide(parts, &merge_request, record.as_ref()).await?;
+    let (decision, file) = decide(parts, &merge_request, record.as_ref()).await?;
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
         return Ok(Next::Rest);
@@ -101,6 +117,10 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
         Preview::new(key, &merge_request.project_path, |name| parts.links.of(name), parts.clock.now())
     });
     record.engine = parts.engine.name().to_owned();
+    if thorough || record.looked_at == 0 {
+        record.looked_at = now;
+    }
+    record.file = file.or(record.file);
     note_facts(&mut record, &merge_request, &decision);
 
     // Before anything is made outside, the record stands: whatever a crash leaves behind has an owner.
@@ -109,7 +129,12 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
         keep(parts, &mut record, &mut saved).await?;
     }
     let head = merge_request.sha.as_ref();
-    let next = act_and_tell(parts, &mut record, &mut saved, &decision, head).await;
+    let young = |created: i64| created >= parts.born && now - created < YOUNG;
+    let note = NoteCheck {
+        exists: thorough || now - record.note_seen_at >= NOTE_TRUST,
+        search: record.note_begun || record.note_id.is_some() || !merge_request.created_at.is_some_and(young),
+    };
+    let next = act_and_tell(parts, &mut record, &mut saved, &decision, head, note).await;
     if next.is_err() {
         // What was learned on the way (ids) must not be lost with the error.
         keep(parts, &mut record, &mut saved).await?;
@@ -121,16 +146,17 @@ async fn decide(
     parts: &Parts,
     merge_request: &MergeRequest,
     record: Option<&Preview>,
-) -> Result<Decision, Error> {
+) -> Result<(Decision, Option<FileAt>), Error> {
     let now = parts.clock.now();
-    let (mut file, mut head) = (FileFact::NotRead, HeadFact::NotRead);
+    let (mut file, mut head, mut kept) = (FileFact::NotRead, HeadFact::NotRead, None);
     if !merge_request.state.is_over() {
-        file = observe::file(&parts.forge, merge_request).await?;
+        let known = record.and_then(|record| record.file.as_ref());
+        (file, kept) = observe::file(&parts.forge, merge_request, known).await?;
         if let (FileFact::Present(file), false) = (&file, merge_request.from_fork()) {
             head = observe::head(&parts.forge, merge_request, file).await?;
         }
     }
-    Ok(desired(Facts { merge_request, file: &file, head: &head, record, now }))
+    Ok((desired(Facts { merge_request, file: &file, head: &head, record, now }), kept))
 }
 
 /// A person stopped the environment in GitLab's own page. There is no webhook for it.
@@ -180,6 +206,7 @@ async fn act_and_tell(
     saved: &mut Option<Preview>,
     decision: &Decision,
     head: Option<&Sha>,
+    note: NoteCheck,
 ) -> Result<Next, Error> {
     let url = parts.links.of(&record.name);
     if record.url != url {
@@ -211,8 +238,10 @@ async fn act_and_tell(
     };
     record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
     record.expires_at = end_of_life(decision.life, record, &decision.desired);
+    record.at_rest = reason.is_at_rest();
+    record.note_begun |= note_is_due(state);
     keep(parts, record, saved).await?;
-    apply::unless_refused(parts.reporter.comment(record).await)?;
+    apply::unless_refused(parts.reporter.comment(record, now, note).await)?;
     keep(parts, record, saved).await?;
 
     if let Some(why) = trouble {
@@ -221,7 +250,22 @@ async fn act_and_tell(
     match state {
         State::Stopping => Err(Error::Left(left.join("; "))),
         State::Deploying => Ok(Next::At(now + ENGINE_FALLBACK)),
-        _ => Ok(record.expires_at.map_or(Next::Rest, |end| Next::At(end.max(now + SOONEST)))),
+        _ => Ok(next_look(record, now)),
+    }
+}
+
+/// When a preview that is settled is looked at again without any event.
+fn next_look(record: &Preview, now: i64) -> Next {
+    let end = record.expires_at.map(|end| end.max(now + SOONEST));
+    let hourly = (record.state == State::Ready).then(|| {
+        let early = HOURLY / 10 * i64::from(record.name.as_str().bytes().fold(0, u8::wrapping_add)) / 256;
+        (record.looked_at + HOURLY - early).max(now + SOONEST)
+    });
+    match (end, hourly) {
+        (Some(end), Some(hourly)) if hourly < end => Next::InBackground(hourly),
+        (Some(end), _) => Next::At(end),
+        (None, Some(hourly)) => Next::InBackground(hourly),
+        (None, None) => Next::Rest,
     }
 }
 
@@ -310,7 +354,15 @@ pub(super) async fn keep(
     if saved.as_ref() == Some(record) {
         return Ok(());
     }
-    record.updated_at = parts.clock.now();
+    // That it was looked at is no change.
+    let seen = |saved: &Preview| Preview {
+        looked_at: record.looked_at,
+        note_seen_at: record.note_seen_at,
+        ..saved.clone()
+    };
+    if saved.as_ref().map(seen).as_ref() != Some(record) {
+        record.updated_at = parts.clock.now();
+    }
     let told = |preview: &Preview| (preview.state, preview.reason.clone());
     let news = saved.as_ref().map(told) != Some(told(record)) && !record.reason.is_empty();
     parts.store.save(record, news.then_some(&*record.reason)).await?;

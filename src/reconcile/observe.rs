@@ -2,8 +2,11 @@
 
 use super::desired::{FileFact, HeadFact};
 use crate::gitlab::{Error, Forge};
-use crate::preview::{Bridge, Head, Job, MergeRequest, Pipeline, Sha};
+use crate::preview::{Bridge, FileAt, Head, Job, MergeRequest, Pipeline, Sha};
 use crate::render::{PROJECT_FILE, ProjectFile, WaitFor};
+
+/// The largest project file that is kept with the preview, in bytes.
+const LARGEST_KEPT: usize = 16 << 10;
 
 /// How deep child pipelines are followed.
 const DEPTH: usize = 2;
@@ -12,18 +15,24 @@ const DEPTH: usize = 2;
 const MERGE_COMMITS: usize = 10;
 
 /// Reads `.greenroom.yml`: at the head, or for a fork from the target branch, which the fork's author cannot write.
-pub(super) async fn file(forge: &Forge, merge_request: &MergeRequest) -> Result<FileFact, Error> {
-    let reference = match &merge_request.sha {
-        Some(sha) if !merge_request.from_fork() => sha.as_str(),
-        _ => &merge_request.target_branch,
+///
+/// What a commit has is read once: `known` is what was returned with the fact the last time.
+pub(super) async fn file(
+    forge: &Forge,
+    merge_request: &MergeRequest,
+    known: Option<&FileAt>,
+) -> Result<(FileFact, Option<FileAt>), Error> {
+    let project = merge_request.key.project_id;
+    let head = merge_request.sha.as_ref().filter(|_| !merge_request.from_fork());
+    let text = match (head, known) {
+        (Some(sha), Some(known)) if known.sha == *sha => Some(known.text.clone()),
+        (Some(sha), _) => forge.file(project, PROJECT_FILE, sha.as_str()).await?,
+        (None, _) => forge.file(project, PROJECT_FILE, &merge_request.target_branch).await?,
     };
-    Ok(match forge.file(merge_request.key.project_id, PROJECT_FILE, reference).await? {
-        None => FileFact::Absent,
-        Some(text) => match ProjectFile::parse(&text) {
-            Ok(file) => FileFact::Present(file),
-            Err(error) => FileFact::Broken(error),
-        },
-    })
+    let Some(text) = text else { return Ok((FileFact::Absent, None)) };
+    let fact = ProjectFile::parse(&text).map_or_else(FileFact::Broken, FileFact::Present);
+    let small = head.filter(|_| text.len() <= LARGEST_KEPT);
+    Ok((fact, small.map(|sha| FileAt { sha: sha.clone(), text })))
 }
 
 /// Finds the pipeline that counts for the head, with the jobs that matter to `file`: trigger jobs and the jobs of child

@@ -143,6 +143,7 @@ mod tests {
             job_id,
             job_name: "build".into(),
             file: ProjectFile::parse("version: 1\nengine: static\nstatic: {job: build}\n").unwrap(),
+            seen_at: 0,
         })
     }
 

@@ -1,18 +1,27 @@
-//! The net under the webhooks: at start and every interval, every open merge request of every known project is looked
-//! at again, and every preview that is not gone.
+//! The net under the webhooks: at start and every interval, the list of open merge requests of every known project is
+//! compared with the last one.
 //!
-//! The list only says whom to look at. What it does not show is looked at too: a look decides, from the merge request's
-//! own answer.
+//! Known are the projects that ever delivered, those the settings name, and, where the settings have wildcards, those of
+//! the token's own projects that match.
+//!
+//! Looked at again is
+//! * whatever changed in the list, is new in it, or has vanished from it;
+//! * every preview that may change without the list showing it (a finished pipeline does not touch its merge request);
+//! * a preview whose environment was stopped in GitLab's own page, which one list per project tells.
+//!
+//! What is ready is looked at in full once an hour, from the queue itself (`look.rs`). The list only says whom to look
+//! at: a look decides, from the merge request's own answer. A list that cannot be had says nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::controller::Parts;
 use super::look::Error;
-use crate::preview::{MrKey, ProjectId, WorkKey};
-use crate::store::Retention;
+use crate::gitlab::OpenMergeRequest;
+use crate::preview::{ProjectId, WorkKey};
+use crate::store::{Lane, LivePreview, Relisted, Retention};
 
 /// Asks for a look at every known project, at once and every `interval`, until stopped.
 pub(super) async fn run(parts: &Parts, interval: Duration, retention: Retention, stop: &CancellationToken) {
@@ -36,37 +45,87 @@ pub(super) async fn run(parts: &Parts, interval: Duration, retention: Retention,
 
 async fn all(parts: &Parts) -> Result<(), Error> {
     let mut projects: BTreeSet<ProjectId> = BTreeSet::new();
-    for (id, path) in parts.store.projects().await? {
+    let delivered = parts.store.projects().await?;
+    for (id, path) in delivered.into_iter().chain(parts.store.preview_projects().await?) {
         if (parts.served)(&path) {
             projects.insert(id);
         }
     }
-    for preview in parts.store.previews().await? {
-        if (parts.served)(&preview.project_path) {
-            projects.insert(preview.key.project_id);
-        }
-    }
+    let keys = |projects: &BTreeSet<ProjectId>| -> Vec<_> {
+        projects.iter().copied().map(WorkKey::Project).collect()
+    };
+    // Before GitLab is asked for more: what is known already must not wait for that.
+    parts.store.enqueue_in(Lane::Background, &keys(&projects), parts.clock.now()).await?;
+
+    let mut more: BTreeSet<ProjectId> = BTreeSet::new();
     for path in &parts.named_projects {
         match parts.forge.project_id(path).await {
-            Ok(id) => drop(projects.insert(id)),
+            Ok(id) => drop(more.insert(id)),
             Err(error) => {
                 tracing::warn!(project.path = path, %error, "a project of the settings cannot be read");
             }
         }
     }
-    let keys: Vec<_> = projects.into_iter().map(WorkKey::Project).collect();
-    parts.store.enqueue(&keys, parts.clock.now()).await?;
+    if parts.has_wildcards {
+        match parts.forge.own_projects().await {
+            Ok(own) => {
+                more.extend(own.into_iter().filter(|(_, path)| (parts.served)(path)).map(|(id, _)| id));
+            }
+            Err(error) => tracing::warn!(%error, "the token's own projects cannot be listed"),
+        }
+    }
+    let more: BTreeSet<_> = more.difference(&projects).copied().collect();
+    parts.store.enqueue_in(Lane::Background, &keys(&more), parts.clock.now()).await?;
     Ok(())
 }
 
-/// Asks for a look at each open merge request of a project and at each of its previews that is not gone.
+/// Asks for a look at each merge request of a project that needs one.
 pub(super) async fn project(parts: &Parts, project: ProjectId) -> Result<(), Error> {
-    let mut keys: BTreeSet<MrKey> = parts.store.live_previews(project).await?.into_iter().collect();
-    let listed = parts.forge.open_merge_requests(project).await;
-    if let Ok(open) = &listed {
-        keys.extend(open.iter().map(|open| MrKey::new(project, open.iid)));
+    let previews = parts.store.live_previews(project).await?;
+    let open = match parts.forge.open_merge_requests(project).await {
+        Ok(open) => open,
+        Err(error) => {
+            if error.is_refusal() || error.is_not_found() {
+                // It may be the list alone that we are not shown.
+                let others = previews.iter().map(|preview| (preview.iid, false)).collect();
+                let news = Relisted { others, ..Relisted::default() };
+                parts.store.relist(project, &news, parts.clock.now()).await?;
+            }
+            return Err(error.into());
+        }
+    };
+    let known = parts.store.listed(project).await?;
+    let mut news = compare(&open, &known, &previews);
+    if previews.iter().any(|preview| preview.environment.is_some()) {
+        match parts.forge.stopped_environments(project).await {
+            Ok(stopped) => {
+                let by_hand = previews
+                    .iter()
+                    .filter(|preview| preview.environment.is_some_and(|id| stopped.contains(&id)));
+                news.others.extend(by_hand.map(|preview| (preview.iid, true)));
+            }
+            Err(error) if error.is_refusal() => {}
+            Err(error) => {
+                tracing::warn!(project.id = project, %error, "the stopped environments cannot be listed");
+            }
+        }
     }
-    let keys: Vec<_> = keys.into_iter().map(WorkKey::MergeRequest).collect();
-    parts.store.enqueue(&keys, parts.clock.now()).await?;
-    listed.map(drop).map_err(Error::from)
+    if !news.changed.is_empty() || !news.vanished.is_empty() {
+        let (changed, vanished) = (news.changed.len(), news.vanished.len());
+        tracing::info!(project.id = project, changed, vanished, "the resync found changes");
+    }
+    parts.store.relist(project, &news, parts.clock.now()).await?;
+    Ok(())
+}
+
+/// Whom to look at, from what the list says now, what it said last, and the previews that are not gone.
+fn compare(open: &[OpenMergeRequest], known: &BTreeMap<u64, String>, previews: &[LivePreview]) -> Relisted {
+    let listed: BTreeSet<u64> = open.iter().map(|open| open.iid).collect();
+    let changed = open.iter().filter(|open| known.get(&open.iid) != Some(&open.fingerprint));
+    let restless = previews.iter().filter(|preview| !preview.at_rest || !listed.contains(&preview.iid));
+    Relisted {
+        changed: changed.map(|open| (open.iid, open.fingerprint.clone())).collect(),
+        vanished: known.keys().filter(|iid| !listed.contains(iid)).copied().collect(),
+        others: restless.map(|preview| (preview.iid, false)).collect(),
+    }
 }

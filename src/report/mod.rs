@@ -14,6 +14,8 @@ mod note;
 
 use crate::gitlab::Forge;
 
+pub use note::{NoteCheck, note_is_due};
+
 /// Tells people.
 #[derive(Debug, Clone)]
 pub struct Reporter {

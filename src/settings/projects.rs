@@ -7,6 +7,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 pub struct ProjectFilter {
     globs: Option<GlobSet>,
     named: Vec<String>,
+    wildcards: bool,
 }
 
 impl ProjectFilter {
@@ -24,13 +25,20 @@ impl ProjectFilter {
                 .map_err(|error| format!("has a glob that cannot be read ({})", error.kind()))?;
             set.add(glob);
         }
-        let named = globs.iter().filter(|text| !text.contains(['*', '?', '[', '{'])).cloned().collect();
-        Ok(Self { globs: Some(set.build().map_err(|error| error.to_string())?), named })
+        let (wild, named): (Vec<_>, Vec<_>) =
+            globs.iter().cloned().partition(|text| text.contains(['*', '?', '[', '{']));
+        let globs = Some(set.build().map_err(|error| error.to_string())?);
+        Ok(Self { globs, named, wildcards: !wild.is_empty() })
     }
 
     /// Whether the project with this path is served.
     pub fn serves(&self, path: &str) -> bool {
         self.globs.as_ref().is_none_or(|globs| globs.is_match(path))
+    }
+
+    /// Whether there are globs with wildcards, which may match projects that nobody named.
+    pub const fn has_wildcards(&self) -> bool {
+        self.wildcards
     }
 
     /// The paths that are named without a wildcard.

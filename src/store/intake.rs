@@ -1,14 +1,14 @@
 //! Durable intake with group commit: whatever deliveries wait together go into one transaction, with one statement per
 //! table, so that durability does not cost one fsync each.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{AnyPool, Row};
+use sqlx::{AnyConnection, AnyPool, Row};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Backend, Error, Store, doing, signed, unsigned};
+use super::{Backend, Error, Lane, Store, doing, signed, unsigned};
 use crate::preview::{ProjectId, WorkKey};
 
 /// A verified delivery. Never its body: that carries CI variables in clear.
@@ -59,6 +59,8 @@ macro_rules! from_json {
     };
 }
 
+pub(super) use from_json;
+
 const DELIVERIES: [&str; 2] = from_json!(
     "INSERT INTO deliveries (id, event, key, at, outcome) \
      SELECT item.value->>0, item.value->>1, item.value->>2, CAST(item.value->>3 AS BIGINT), item.value->>4",
@@ -66,12 +68,16 @@ const DELIVERIES: [&str; 2] = from_json!(
 );
 
 const WORK: [&str; 2] = from_json!(
-    "INSERT INTO work (key, run_at, requested, done, attempts, lease_until, lift) \
-     SELECT item.value->>0, CAST(item.value->>1 AS BIGINT), 1, 0, 0, 0, CAST(item.value->>2 AS BIGINT)",
+    "INSERT INTO work (key, run_at, requested, done, attempts, lease_until, lift, lane, thorough) \
+     SELECT item.value->>0, CAST(item.value->>1 AS BIGINT), 1, 0, 0, 0, CAST(item.value->>2 AS BIGINT), \
+     CAST(item.value->>3 AS BIGINT), CAST(item.value->>4 AS BIGINT)",
     "ON CONFLICT (key) DO UPDATE SET requested = work.requested + 1, \
      run_at = CASE WHEN excluded.run_at < work.run_at OR work.requested = work.done \
               THEN excluded.run_at ELSE work.run_at END, \
-     lift = CASE WHEN excluded.lift > 0 THEN work.requested + 1 ELSE work.lift END"
+     lift = CASE WHEN excluded.lift > 0 THEN work.requested + 1 ELSE work.lift END, \
+     thorough = CASE WHEN excluded.thorough > 0 THEN work.requested + 1 ELSE work.thorough END, \
+     lane = CASE WHEN excluded.lane < work.lane OR work.requested = work.done \
+            THEN excluded.lane ELSE work.lane END"
 );
 
 const PROJECTS: [&str; 2] = from_json!(
@@ -97,19 +103,16 @@ impl Store {
         }
     }
 
-    /// Asks for looks at `keys`, all at `run_at`.
+    /// Asks for looks at `keys`, all at `run_at`; somebody waits for them.
     pub async fn enqueue(&self, keys: &[WorkKey], run_at: i64) -> Result<(), Error> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        // Each key once, which PostgreSQL insists on, and in the order in which the intake takes them.
-        let rows: BTreeSet<(String, String, &str)> =
-            keys.iter().map(|key| (key.to_string(), run_at.to_string(), "0")).collect();
-        sqlx::query(WORK[self.backend as usize])
-            .bind(json(&rows))
-            .execute(&self.write)
-            .await
-            .map_err(doing("queue work"))?;
+        self.enqueue_in(Lane::Interactive, keys, run_at).await
+    }
+
+    /// Asks for looks at `keys`, all at `run_at`.
+    pub async fn enqueue_in(&self, lane: Lane, keys: &[WorkKey], run_at: i64) -> Result<(), Error> {
+        let hints: Vec<_> = keys.iter().map(|key| Hint { key, lane, thorough: false }).collect();
+        let mut connection = self.write.acquire().await.map_err(doing("queue work"))?;
+        enqueue(&mut connection, self.backend, &hints, run_at).await.map_err(doing("queue work"))?;
         self.wake.notify_waiters();
         Ok(())
     }
@@ -179,8 +182,13 @@ async fn write(pool: &AnyPool, backend: Backend, batch: &[Waiting]) -> Result<Ha
         }
     }
     if !work.is_empty() {
-        let rows: Vec<_> =
-            work.iter().map(|(key, (at, lift))| (key, at.to_string(), u8::from(*lift).to_string())).collect();
+        let rows: Vec<_> = work
+            .iter()
+            .map(|(key, (at, lift))| {
+                let lift = u8::from(*lift).to_string();
+                (key, at.to_string(), lift, Lane::Interactive.to_text(), "0")
+            })
+            .collect();
         sqlx::query(WORK[backend as usize]).bind(json(&rows)).execute(&mut *transaction).await?;
     }
     if !projects.is_empty() {
@@ -192,7 +200,39 @@ async fn write(pool: &AnyPool, backend: Backend, batch: &[Waiting]) -> Result<Ha
     Ok(new)
 }
 
+/// Who is to be looked at, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hint<'a> {
+    pub key: &'a WorkKey,
+    pub lane: Lane,
+    pub thorough: bool,
+}
+
+/// Asks for looks, all at `run_at`.
+pub(super) async fn enqueue(
+    connection: &mut AnyConnection,
+    backend: Backend,
+    hints: &[Hint<'_>],
+    run_at: i64,
+) -> Result<(), sqlx::Error> {
+    if hints.is_empty() {
+        return Ok(());
+    }
+    // Each key once, which PostgreSQL insists on, and in the order in which the intake takes them.
+    let mut rows: BTreeMap<String, (Lane, bool)> = BTreeMap::new();
+    for hint in hints {
+        let row = rows.entry(hint.key.to_string()).or_insert((hint.lane, hint.thorough));
+        *row = (row.0.min(hint.lane), row.1 || hint.thorough);
+    }
+    let at = run_at.to_string();
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(key, (lane, thorough))| (key, &at, "0", lane.to_text(), u8::from(*thorough).to_string()))
+        .collect();
+    sqlx::query(WORK[backend as usize]).bind(json(&rows)).execute(connection).await.map(drop)
+}
+
 /// Rows as a JSON array. Strings and arrays always serialise.
-fn json<T: serde::Serialize>(rows: &T) -> String {
+pub(super) fn json<T: serde::Serialize>(rows: &T) -> String {
     serde_json::to_string(rows).unwrap_or_default()
 }

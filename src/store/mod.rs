@@ -28,6 +28,7 @@
 
 mod housekeeping;
 mod intake;
+mod listed;
 mod previews;
 mod work;
 
@@ -41,8 +42,9 @@ use tokio::sync::{Notify, mpsc};
 
 pub use housekeeping::Retention;
 pub use intake::{Accepted, Delivery};
-pub use previews::HistoryEntry;
-pub use work::{Claim, QueueDepth};
+pub use listed::Relisted;
+pub use previews::{HistoryEntry, LivePreview};
+pub use work::{Claim, Lane, QueueDepth};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

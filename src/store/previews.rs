@@ -1,5 +1,6 @@
 //! Previews and their history.
 
+use futures::TryStreamExt;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -25,6 +26,27 @@ pub struct HistoryEntry {
     pub state: String,
     /// What happened, in words.
     pub text: String,
+}
+
+/// What the resync needs of a preview.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LivePreview {
+    /// Number of its merge request.
+    pub iid: u64,
+    /// Whether only what GitLab's list shows, or an event, can change what was decided.
+    pub at_rest: bool,
+    /// Its environment, if that was seen to be available.
+    pub environment: Option<u64>,
+}
+
+impl LivePreview {
+    fn of(preview: &Preview) -> Self {
+        Self {
+            iid: preview.key.iid,
+            at_rest: preview.at_rest,
+            environment: preview.environment_id.filter(|_| preview.environment_seen),
+        }
+    }
 }
 
 impl Store {
@@ -61,16 +83,34 @@ impl Store {
         rows.iter().map(document).collect()
     }
 
-    /// The merge requests of a project that have a preview which is not gone.
-    pub async fn live_previews(&self, project: ProjectId) -> Result<Vec<MrKey>, Error> {
-        let rows =
-            sqlx::query("SELECT mr_iid FROM previews WHERE project_id = $1 AND state <> $2 ORDER BY mr_iid")
-                .bind(signed(project))
-                .bind(State::Stopped.as_str())
-                .fetch_all(&self.read)
-                .await
-                .map_err(doing("list previews"))?;
-        Ok(rows.iter().map(|row| MrKey::new(project, unsigned(row.get(0)))).collect())
+    /// The previews of a project that are not gone.
+    pub async fn live_previews(&self, project: ProjectId) -> Result<Vec<LivePreview>, Error> {
+        let live = sqlx::query(
+            "SELECT document, mr_iid FROM previews WHERE project_id = $1 AND state <> $2 ORDER BY mr_iid",
+        )
+        .bind(signed(project))
+        .bind(State::Stopped.as_str())
+        .fetch(&self.read)
+        .map_ok(|row| {
+            // One that cannot be read is looked at, and the look says why not.
+            let unread = LivePreview { iid: unsigned(row.get(1)), at_rest: false, environment: None };
+            document(&row).map_or(unread, |preview| LivePreview::of(&preview))
+        });
+        live.try_collect().await.map_err(doing("list previews"))
+    }
+
+    /// The projects that have a preview which is not gone, each with its path as one of them has it.
+    pub async fn preview_projects(&self) -> Result<Vec<(ProjectId, String)>, Error> {
+        let rows = sqlx::query(
+            "SELECT document FROM previews WHERE name IN \
+             (SELECT MIN(name) FROM previews WHERE state <> $1 GROUP BY project_id)",
+        )
+        .bind(State::Stopped.as_str())
+        .fetch_all(&self.read)
+        .await
+        .map_err(doing("list projects"))?;
+        let project = |row| document(row).map(|preview| (preview.key.project_id, preview.project_path));
+        rows.iter().map(project).collect()
     }
 
     /// The merge requests of a project whose preview is not gone and was last seen on this source branch.

@@ -3,8 +3,8 @@
 //! Its contract, in the words used everywhere: *a key is queued at most once; the earlier time wins; a key is leased to
 //! one worker; a hint during a run causes exactly one more run; a dead worker's lease runs out.*
 //!
-//! `requested` counts hints, `done` is the `requested` that the last finished run had seen at its claim, and `lift` is
-//! the `requested` of the last hint that asked for one.
+//! `requested` counts hints, `done` is the `requested` that the last finished run had seen at its claim, and `lift` and
+//! `thorough` are the `requested` of the last hint that asked for one.
 //!
 //! Two workers may choose the same row at once. The one that comes second waits for the first, then finds that what made
 //! it choose the row no longer holds, updates nothing, and asks again. The row may even be done by then, or put back for
@@ -24,9 +24,9 @@ macro_rules! due {
 const CLAIM: &str = concat!(
     "UPDATE work SET lease_until = $2, lease_owner = $3 WHERE key = (SELECT key FROM work WHERE ",
     due!(),
-    " ORDER BY run_at, key LIMIT 1) AND ",
+    " ORDER BY lane, run_at, key LIMIT 1) AND ",
     due!(),
-    " RETURNING key, requested, attempts, lift, done",
+    " RETURNING key, requested, attempts, lift, done, lane, thorough",
 );
 
 const IS_DUE: &str = concat!("SELECT key FROM work WHERE ", due!(), " LIMIT 1");
@@ -34,12 +34,35 @@ const IS_DUE: &str = concat!("SELECT key FROM work WHERE ", due!(), " LIMIT 1");
 const FINISH: &str = "UPDATE work SET done = $2, lease_until = 0, lease_owner = NULL, attempts = 0, \
      last_error = NULL, \
      run_at = CASE WHEN requested = $2 AND $4 > 0 THEN $4 ELSE run_at END, \
+     lane = CASE WHEN requested = $2 AND $4 > 0 THEN $5 ELSE lane END, \
      requested = CASE WHEN requested = $2 AND $4 > 0 THEN requested + 1 ELSE requested END \
      WHERE key = $1 AND lease_owner = $3";
 
 const RETRY: &str = "UPDATE work SET lease_until = 0, lease_owner = NULL, attempts = attempts + 1, last_error = $5, \
      run_at = CASE WHEN requested = $2 THEN $4 ELSE run_at END \
      WHERE key = $1 AND lease_owner = $3";
+
+/// Which work goes first. Within a lane the earlier time does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Somebody waits for it.
+    Interactive,
+    /// It only makes sure.
+    Background,
+}
+
+impl Lane {
+    const fn number(self) -> i64 {
+        match self {
+            Self::Interactive => 0,
+            Self::Background => 1,
+        }
+    }
+
+    pub(super) fn to_text(self) -> String {
+        self.number().to_string()
+    }
+}
 
 /// A key leased to this worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +75,10 @@ pub struct Claim {
     pub attempts: i64,
     /// Whether a reopen asks to lift a stop by hand; as long as no run that knew of it has finished.
     pub lift: bool,
+    /// Whether nothing may be left out that usually need not be asked; as long as no run that knew of it has finished.
+    pub thorough: bool,
+    /// Why it is looked at.
+    pub lane: Lane,
 }
 
 /// How much waits.
@@ -95,8 +122,15 @@ impl Store {
                     .map_err(doing("drop work"))?;
                 continue;
             };
-            let lift = row.get::<i64, _>(3) > row.get(4);
-            return Ok(Some(Claim { key, requested: row.get(1), attempts: row.get(2), lift }));
+            let done: i64 = row.get(4);
+            return Ok(Some(Claim {
+                key,
+                requested: row.get(1),
+                attempts: row.get(2),
+                lift: row.get::<i64, _>(3) > done,
+                thorough: row.get::<i64, _>(6) > done,
+                lane: if row.get::<i64, _>(5) == 0 { Lane::Interactive } else { Lane::Background },
+            }));
         }
     }
 
@@ -117,13 +151,14 @@ impl Store {
             .map_err(doing("keep a lease"))
     }
 
-    /// Gives a key back, done; `again_at` asks for one more look at that time, unless a hint asks for an earlier one.
-    pub async fn finish(&self, claim: &Claim, owner: &str, again_at: Option<i64>) -> Result<(), Error> {
+    /// Gives a key back, done; `again` asks for one more look at that time, unless a hint asks for an earlier one.
+    pub async fn finish(&self, claim: &Claim, owner: &str, again: Option<(i64, Lane)>) -> Result<(), Error> {
         sqlx::query(FINISH)
             .bind(claim.key.to_string())
             .bind(claim.requested)
             .bind(owner)
-            .bind(again_at.unwrap_or(0))
+            .bind(again.map_or(0, |(at, _)| at))
+            .bind(again.map_or(0, |(_, lane)| lane.number()))
             .execute(&self.write)
             .await
             .map_err(doing("finish work"))?;

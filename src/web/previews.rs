@@ -88,7 +88,8 @@ pub(super) async fn list(_: Operator, api: web::Data<Api>) -> Result<HttpRespons
     let shown = |preview: &&Preview| {
         preview.state != State::Stopped || preview.stopped_at.is_some_and(|at| now - at < SHOWN_AFTER_STOP)
     };
-    let previews: Vec<_> = all.iter().filter(shown).map(listed).collect();
+    let previews: Vec<_> =
+        all.iter().filter(|preview| preview.is_decided()).filter(shown).map(listed).collect();
     Ok(HttpResponse::Ok().json(serde_json::json!({ "previews": previews })))
 }
 
@@ -110,7 +111,7 @@ pub(super) async fn one(
             "`{project}/{iid}` names no merge request; use the project's id and the iid, in digits"
         ))
     })?;
-    let preview = api.store.preview(key).await?.ok_or_else(unknown)?;
+    let preview = api.store.preview(key).await?.filter(Preview::is_decided).ok_or_else(unknown)?;
     let history = api.store.history(key, HISTORY).await?;
     let trouble = api.store.trouble(&WorkKey::MergeRequest(key)).await?;
     Ok(HttpResponse::Ok().json(Detail {

@@ -119,6 +119,12 @@ fn merge_request(hook: MergeRequestHook) -> Result<Meaning, Unreadable> {
 }
 
 fn pipeline(hook: PipelineHook) -> Result<Meaning, Unreadable> {
+    if matches!(
+        hook.status(),
+        Some("created" | "waiting_for_resource" | "preparing" | "pending" | "running" | "canceling")
+    ) {
+        return Ok(Meaning::Irrelevant("the pipeline has not finished"));
+    }
     let (place, owner) = hook.read()?;
     Ok(look_at_owner(place, owner))
 }

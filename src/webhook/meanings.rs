@@ -251,21 +251,21 @@ const MEANINGS: &str = "
     note_merge_request_system                          irrelevant: the comment has no command for us
     note_snippet                                       irrelevant: the comment is on no merge request
     pipeline_branch_canceled                           branch:1:feature/booking-validation of gitlab-org/gitlab-test
-    pipeline_branch_created                            branch:1:feature/booking-validation of gitlab-org/gitlab-test
+    pipeline_branch_created                            irrelevant: the pipeline has not finished
     pipeline_branch_failed                             branch:1:feature/booking-validation of gitlab-org/gitlab-test
     pipeline_branch_manual                             branch:1:feature/booking-validation of gitlab-org/gitlab-test
-    pipeline_branch_pending                            branch:1:feature/booking-validation of gitlab-org/gitlab-test
-    pipeline_branch_running                            branch:1:feature/booking-validation of gitlab-org/gitlab-test
+    pipeline_branch_pending                            irrelevant: the pipeline has not finished
+    pipeline_branch_running                            irrelevant: the pipeline has not finished
     pipeline_branch_skipped                            branch:1:feature/booking-validation of gitlab-org/gitlab-test
     pipeline_branch_success                            branch:1:feature/booking-validation of gitlab-org/gitlab-test
-    pipeline_branch_waiting_for_resource               branch:1:feature/booking-validation of gitlab-org/gitlab-test
+    pipeline_branch_waiting_for_resource               irrelevant: the pipeline has not finished
     pipeline_failed_no_merge_request                   branch:24:master of manland/webhook
     pipeline_mr_detached_failed                        mr:1!1 of gitlab-org/gitlab-test
-    pipeline_mr_detached_running                       mr:1!1 of gitlab-org/gitlab-test
+    pipeline_mr_detached_running                       irrelevant: the pipeline has not finished
     pipeline_mr_detached_success                       mr:1!1 of gitlab-org/gitlab-test
     pipeline_mr_fork_success                           mr:1!1 of gitlab-org/gitlab-test
-    pipeline_pending_no_merge_request                  branch:24:master of manland/webhook
-    pipeline_running_no_merge_request                  branch:24:master of manland/webhook
+    pipeline_pending_no_merge_request                 irrelevant: the pipeline has not finished
+    pipeline_running_no_merge_request                 irrelevant: the pipeline has not finished
     pipeline_source_api_success                        branch:1:main of gitlab-org/gitlab-test
     pipeline_source_parent_pipeline_success            branch:1:main of gitlab-org/gitlab-test
     pipeline_source_schedule_success                   branch:1:main of gitlab-org/gitlab-test

@@ -127,6 +127,7 @@ pub(super) struct PipelineHook {
 struct PipelineAttributes {
     r#ref: Option<String>,
     tag: Option<bool>,
+    status: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,6 +145,11 @@ pub(super) enum Owner {
 }
 
 impl PipelineHook {
+    /// GitLab's word for where the pipeline stands.
+    pub(super) fn status(&self) -> Option<&str> {
+        self.object_attributes.as_ref()?.status.as_deref()
+    }
+
     /// Whose pipeline it is. That of a fork may run in the fork; its merge request is in the parent all the same.
     pub(super) fn read(self) -> Result<(Place, Owner), Unreadable> {
         let project = need(self.project, "project")?;

@@ -46,7 +46,7 @@ async fn before_the_first_deployment_the_link_says_what_is_waited_for() {
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     let waiting = world.becomes(mr, "waiting").await;
     let dom = browser.dom(waiting["url"].as_str().unwrap()).await;
-    assert!(dom.contains("no pipeline has run for commit"), "{dom}");
+    assert!(dom.contains("no pipeline has finished for commit"), "{dom}");
     assert!(dom.contains("This page looks again every "), "{dom}");
     world.ends_well().await;
 }

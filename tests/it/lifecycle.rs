@@ -12,7 +12,10 @@ async fn open_push_fail_fix_close() {
     let world = World::start().await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     let waiting = world.becomes(mr, "waiting").await;
-    assert!(waiting["reason"].as_str().unwrap().starts_with("no pipeline has run for commit"), "{waiting}");
+    assert!(
+        waiting["reason"].as_str().unwrap().starts_with("no pipeline has finished for commit"),
+        "{waiting}"
+    );
     assert_eq!(world.visit(mr, "/").await.0, 503, "nothing to serve yet");
 
     world.build(mr, "one").await;

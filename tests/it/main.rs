@@ -25,6 +25,7 @@ mod reference;
 mod regression;
 mod report;
 mod restart;
+mod resync;
 mod sandbox;
 mod settings;
 mod stand_in;

@@ -176,14 +176,13 @@ async fn what_cannot_be_removed_is_told_once() {
 
 #[tokio::test]
 async fn stopped_by_hand_it_stops_although_the_file_is_broken() {
-    let world = World::start().await;
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
     let mr = world.ready_mr("feature", "one").await;
     world.gitlab.push("feature", &[(".greenroom.yml", "version: 3\n")]).await;
     world.becomes(mr, "failed").await;
     world.shows(mr, "one").await;
     world.rests().await;
     world.gitlab.stop_environment(mr).await;
-    world.gitlab.edit(mr, json!({ "labels": "a look" })).await;
     world.becomes(mr, "stopped").await;
     world.is_gone(mr).await;
     world.ends_well().await;

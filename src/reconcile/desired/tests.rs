@@ -18,6 +18,7 @@ fn merge_request() -> MergeRequest {
         sha: Some(sha('a')),
         source_branch: "feature".into(),
         target_branch: "main".into(),
+        created_at: None,
         source_project_id: Some(42),
     }
 }
@@ -80,7 +81,7 @@ fn the_pipeline_and_the_job_decide_what_an_open_head_gets() {
     use JobStatus::{Canceled, Failed, Manual, Skipped, Success, Unfinished};
     let whole = file("wait_for: pipeline\n");
     for (file, head, expected) in [
-        (file(""), HeadFact::NoPipeline, "waiting: no pipeline has run for commit `aaaaaaaa` yet"),
+        (file(""), HeadFact::NoPipeline, "waiting: no pipeline has finished for commit `aaaaaaaa` yet"),
         (file(""), pipeline(&[]), "waiting: pipeline 9 runs and has no job `build` yet"),
         (file(""), pipeline(&[("lint", Unfinished)]), "waiting: pipeline 9 runs and has no job `build` yet"),
         (file(""), pipeline(&[("lint", Success)]), "skipped: pipeline 9 finished without a job `build`"),
@@ -149,7 +150,7 @@ fn what_serves_does_not_depend_on_its_pipeline_any_more() {
     let ready = "ready: commit `aaaaaaaa` is being served";
     assert_eq!(shown(&merge_request(), &file(""), &none, Some(&serving())), ready);
     let next = MergeRequest { sha: Some(sha('b')), ..merge_request() };
-    let waiting = "waiting: no pipeline has run for commit `bbbbbbbb` yet";
+    let waiting = "waiting: no pipeline has finished for commit `bbbbbbbb` yet";
     assert_eq!(shown(&next, &file(""), &none, Some(&serving())), waiting);
 }
 

@@ -50,7 +50,7 @@ fn a_preview_that_waits_says_for_what() {
     <!-- greenroom instance=abc123 project=42 mr=7 -->
     ### 🟡 Preview: waiting
 
-    No pipeline has run for commit `bbbbbbbb` yet.
+    No pipeline has finished for commit `bbbbbbbb` yet.
 
     | | |
     |---|---|

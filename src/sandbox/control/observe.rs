@@ -11,7 +11,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// How long `drain` waits at most.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
 
 pub(super) fn routes(control: &mut web::ServiceConfig) {
     control

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use greenroom::{
     preview::{MrKey, Preview, State, WorkKey},
-    store::{Claim, Delivery, Error, Retention, Store},
+    store::{Claim, Delivery, Error, Lane, Retention, Store},
 };
 use insta::assert_snapshot;
 
@@ -79,7 +79,14 @@ async fn a_closed_store_answers_with_errors(database: &Database) {
     let key = MrKey::new(42, 7);
     let seven = preview(key, State::Ready, 1);
     let retention = Retention { deliveries: Duration::ZERO, history: Duration::ZERO };
-    let claim = Claim { key: mr(7), requested: 1, attempts: 0, lift: false };
+    let claim = Claim {
+        key: mr(7),
+        requested: 1,
+        attempts: 0,
+        lift: false,
+        thorough: false,
+        lane: Lane::Interactive,
+    };
     store.close().await;
     let answers = [
         store.ready().await,

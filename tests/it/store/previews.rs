@@ -1,8 +1,10 @@
 //! Previews come back as they were saved, and are found by all that they are looked up by.
 
 use greenroom::{
-    preview::{Deployment, Hold, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
-    store::{Error, HistoryEntry},
+    preview::{
+        Deployment, FileAt, Hold, MrKey, Preview, PreviewName, ProjectId, Release, Serving, Sha, State,
+    },
+    store::{Error, HistoryEntry, Store},
 };
 use proptest::{option, prelude::*, sample, strategy::ValueTree as _, test_runner::TestRunner};
 
@@ -62,9 +64,15 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         .prop_map(|(id, sha, reference, finished)| Deployment { id, sha, reference, finished });
     let hold = (option::of(sha()), any::<i64>()).prop_map(|(sha, since)| Hold { sha, since });
     let names = (key, text(), text(), text(), text(), text(), text());
-    let times = (any::<[i64; 2]>(), any::<[Option<i64>; 3]>());
-    let ids =
-        (any::<[Option<u64>; 2]>(), any::<bool>(), option::of(text()), prop::collection::vec(text(), 0..5));
+    let times = (any::<[i64; 4]>(), any::<[Option<i64>; 3]>());
+    let file = (sha(), text()).prop_map(|(sha, text)| FileAt { sha, text });
+    let ids = (
+        any::<[Option<u64>; 2]>(),
+        any::<[bool; 3]>(),
+        option::of(text()),
+        prop::collection::vec(text(), 0..5),
+        option::of(file),
+    );
     let parts = (
         sample::select(&State::ALL),
         option::of(sha()),
@@ -76,8 +84,8 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     (names, times, ids, parts).prop_map(
         |(
             (key, project_path, source_branch, reason, next, url, engine),
-            ([created_at, updated_at], [expires_at, deployed_at, stopped_at]),
-            ([note_id, environment_id], environment_seen, note_digest, decision),
+            ([created_at, updated_at, note_seen_at, looked_at], [expires_at, deployed_at, stopped_at]),
+            ([note_id, environment_id], [environment_seen, at_rest, note_begun], note_digest, decision, file),
             (state, sha, serving, release, deployment, hold),
         )| Preview {
             name: PreviewName::new(&project_path, key),
@@ -102,10 +110,21 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             environment_id,
             environment_seen,
             deployment,
+            file,
+            note_begun,
+            at_rest,
+            note_seen_at,
+            looked_at,
             decision,
             hold,
         },
     )
+}
+
+/// The merge requests whose previews the resync sees.
+async fn live(store: &Store, project: ProjectId) -> Vec<MrKey> {
+    let live = store.live_previews(project).await.unwrap();
+    live.iter().map(|preview| MrKey::new(project, preview.iid)).collect()
 }
 
 fn sha() -> impl Strategy<Value = Sha> {
@@ -125,9 +144,9 @@ async fn the_largest_ids_stay_apart(database: &Database) {
             let expected = preview(key, State::Ready, n.try_into().unwrap());
             assert_eq!(store.preview(key).await.unwrap(), Some(expected));
         }
-        assert_eq!(store.live_previews(id).await.unwrap(), [MrKey::new(id, 1)]);
+        assert_eq!(live(&store, id).await, [MrKey::new(id, 1)]);
     }
-    let mut live = store.live_previews(7).await.unwrap();
+    let mut live = live(&store, 7).await;
     live.sort_by_key(|key| std::cmp::Reverse(key.iid));
     assert_eq!(live, largest.map(|id| MrKey::new(7, id)));
 }
@@ -174,7 +193,7 @@ async fn what_is_stopped_does_not_live(database: &Database) {
         store.save(&preview(MrKey::new(42, iid), state, 1), None).await.unwrap();
         store.save(&preview(MrKey::new(43, iid), state, 1), None).await.unwrap();
     }
-    let live = store.live_previews(42).await.unwrap();
+    let live = live(&store, 42).await;
     let expected: Vec<_> = (1..)
         .zip(State::ALL)
         .filter(|(_, state)| *state != State::Stopped)
@@ -233,7 +252,7 @@ async fn a_document_that_cannot_be_read_is_an_error(database: &Database) {
     ] {
         assert!(matches!(answer, Err(Error::Document { .. })), "{answer:?}");
     }
-    assert_eq!(store.live_previews(42).await.unwrap(), [seven.key], "it is still looked at");
+    assert_eq!(live(&store, 42).await, [seven.key], "it is still looked at");
     store.save(&seven, None).await.unwrap();
     assert_eq!(store.preview(seven.key).await.unwrap(), Some(seven));
 }

@@ -9,7 +9,7 @@ use std::{
 use futures::future::join_all;
 use greenroom::{
     preview::WorkKey,
-    store::{Accepted, Claim, QueueDepth, Store},
+    store::{Accepted, Claim, Lane, QueueDepth, Store},
 };
 use sqlx::AnyPool;
 use tokio_util::sync::CancellationToken;
@@ -138,7 +138,7 @@ async fn a_dead_workers_lease_runs_out(database: &Database) {
 
     // The dead one was only slow. Whatever it does now changes nothing.
     assert!(!store.renew(&dead, "dead", 900).await.unwrap());
-    store.finish(&dead, "dead", Some(5)).await.unwrap();
+    store.finish(&dead, "dead", Some((5, Lane::Interactive))).await.unwrap();
     store.retry(&dead, "dead", 5, "too late").await.unwrap();
     assert_eq!(claim(&store, "third", 200).await, None);
     assert!(store.renew(&run, "next", 300).await.unwrap());
@@ -202,7 +202,7 @@ async fn a_run_may_ask_for_another_look(database: &Database) {
     let store = database.open().await;
     store.enqueue(&[mr(7)], 1).await.unwrap();
     let run = claim(&store, "worker", 1).await.unwrap();
-    store.finish(&run, "worker", Some(50)).await.unwrap();
+    store.finish(&run, "worker", Some((50, Lane::Interactive))).await.unwrap();
     assert_eq!(store.next_due().await.unwrap(), Some(50));
     assert_eq!(claim(&store, "worker", 49).await, None);
     runs_once(&store, &mr(7), 50).await;
@@ -213,10 +213,10 @@ async fn a_hint_comes_before_the_look_that_a_run_asked_for(database: &Database) 
     store.enqueue(&[mr(7)], 1).await.unwrap();
     let run = claim(&store, "worker", 1).await.unwrap();
     store.enqueue(&[mr(7)], 2).await.unwrap();
-    store.finish(&run, "worker", Some(50)).await.unwrap();
+    store.finish(&run, "worker", Some((50, Lane::Interactive))).await.unwrap();
     // The hint came during the run; the run it causes asks again, if there still is a reason to.
     let run = claim(&store, "worker", 2).await.unwrap();
-    store.finish(&run, "worker", Some(50)).await.unwrap();
+    store.finish(&run, "worker", Some((50, Lane::Interactive))).await.unwrap();
     // The hint comes while the look waits, and the two become one.
     store.enqueue(&[mr(7)], 20).await.unwrap();
     assert_eq!(claim(&store, "worker", 19).await, None);
@@ -251,10 +251,10 @@ async fn a_lift_is_for_the_runs_up_to_the_first_that_finishes(database: &Databas
     let (lift, run) = lifts("c").await;
     assert!(!lift, "the finished run has lifted what there was");
     reopen("2").await;
-    store.finish(&run, "c", Some(900)).await.unwrap();
+    store.finish(&run, "c", Some((900, Lane::Interactive))).await.unwrap();
     let (lift, run) = lifts("d").await;
     assert!(lift, "this reopen came during the run before");
-    store.finish(&run, "d", Some(10)).await.unwrap();
+    store.finish(&run, "d", Some((10, Lane::Interactive))).await.unwrap();
     let (lift, run) = lifts("e").await;
     assert!(!lift, "nobody reopened since");
     store.finish(&run, "e", None).await.unwrap();
@@ -295,10 +295,9 @@ async fn what_waits_is_counted(database: &Database) {
 async fn a_key_nobody_can_read_hides_no_other(database: &Database) {
     let store = database.open().await;
     store.enqueue(&[mr(7)], 1).await.unwrap();
-    sqlx::query("INSERT INTO work SELECT 'comet:7', 0, 1, 0, 0, 0, NULL, 0, NULL FROM work")
-        .execute(&database.raw().await)
-        .await
-        .unwrap();
+    let columns = "run_at, requested, done, attempts, lease_until, lift";
+    let insert = format!("INSERT INTO work (key, {columns}) SELECT 'comet:7', 0, 1, 0, 0, 0, 0 FROM work");
+    sqlx::query(sqlx::AssertSqlSafe(insert)).execute(&database.raw().await).await.unwrap();
     runs_once(&store, &mr(7), 1).await;
 }
 

@@ -70,7 +70,8 @@ impl World {
             let reason = preview["reason"].as_str().unwrap_or_default();
             let told = match self.gitlab.comment(mr).await {
                 Some(comment) => {
-                    comment.contains(&format!("Preview: {state}")) && comment.contains(&reason[1..])
+                    comment.contains(&format!("Preview: {state}"))
+                        && comment.contains(reason.get(1..).unwrap_or("?"))
                 }
                 None => matches!(state, "skipped" | "stopped"),
             };
