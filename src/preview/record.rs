@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::commit_status::CommitStatus;
 use super::facts::Sha;
 use super::ids::MrKey;
 use super::names::PreviewName;
@@ -125,6 +126,9 @@ pub struct Preview {
     /// Our newest GitLab deployment.
     #[serde(default)]
     pub deployment: Option<Deployment>,
+    /// Our newest commit status.
+    #[serde(default)]
+    pub commit_status: Option<CommitStatus>,
     /// The rules that led to `state`, in the order they were asked.
     #[serde(default)]
     pub decision: Vec<String>,
@@ -165,6 +169,7 @@ impl Preview {
             environment_id: None,
             environment_seen: false,
             deployment: None,
+            commit_status: None,
             decision: Vec::new(),
             hold: None,
         }

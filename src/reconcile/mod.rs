@@ -28,6 +28,7 @@
 
 mod apply;
 mod awaited;
+mod commit_status;
 mod controller;
 mod desired;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use url::Url;
 pub use layer::{DEFAULTS, Layer, Origin};
 pub use projects::ProjectFilter;
 
+use crate::preview::CommitStatusMode;
 use layer::{Layers, Value};
 
 /// What `serve` runs with.
@@ -44,6 +45,8 @@ pub struct Settings {
     pub store_url: String,
     /// Which projects are served.
     pub projects: ProjectFilter,
+    /// What commit statuses are for.
+    pub commit_status: CommitStatusMode,
     /// How often everything is looked at.
     pub resync_interval: Duration,
     /// Bearer token of the API.
@@ -213,6 +216,9 @@ impl Reader {
             }),
         };
         let resync_interval = self.duration("resync_interval", Duration::from_secs(1));
+        let commit_status = self.parsed("commit_status", "use `off`, `info` or `required`", |text| {
+            text.parse::<CommitStatusMode>().map_err(|error| error.to_string())
+        });
         let keep_deliveries = self.duration("keep_deliveries", Duration::from_mins(1));
         let keep_history = self.duration("keep_history", Duration::from_mins(1));
         let artifact_max_bytes =
@@ -251,6 +257,7 @@ impl Reader {
             ),
             data_dir,
             projects: projects?,
+            commit_status: commit_status?,
             resync_interval: resync_interval?,
             api_token: self.layers.get("api_token").map(|value| SecretString::from(value.text)),
             instance,
