@@ -52,6 +52,9 @@ pub enum CommitStatusState {
 }
 
 impl CommitStatusState {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::Running, Self::Success, Self::Failed, Self::Canceled];
+
     /// GitLab's word.
     pub const fn as_str(self) -> &'static str {
         match self {

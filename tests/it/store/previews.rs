@@ -1,7 +1,10 @@
 //! Previews come back as they were saved, and are found by all that they are looked up by.
 
 use greenroom::{
-    preview::{Deployment, Hold, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
+    preview::{
+        CommitStatus, CommitStatusState, Deployment, Hold, MrKey, Preview, PreviewName, Release, Said,
+        Serving, Sha, State,
+    },
     store::{Error, HistoryEntry},
 };
 use proptest::{option, prelude::*, sample, strategy::ValueTree as _, test_runner::TestRunner};
@@ -60,6 +63,13 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     );
     let deployment = (any::<Option<u64>>(), sha(), text(), any::<bool>())
         .prop_map(|(id, sha, reference, finished)| Deployment { id, sha, reference, finished });
+    let said = option::of(
+        (sample::select(&CommitStatusState::ALL), text())
+            .prop_map(|(state, description)| Said { state, description }),
+    );
+    let commit_status = (any::<u64>(), sha(), said, any::<[bool; 2]>()).prop_map(
+        |(pipeline_id, sha, said, [answered, open])| CommitStatus { pipeline_id, sha, said, answered, open },
+    );
     let hold = (option::of(sha()), any::<i64>()).prop_map(|(sha, since)| Hold { sha, since });
     let names = (key, text(), text(), text(), text(), text(), text());
     let times = (any::<[i64; 2]>(), any::<[Option<i64>; 3]>());
@@ -71,6 +81,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         option::of(serving),
         option::of(release),
         option::of(deployment),
+        option::of(commit_status),
         option::of(hold),
     );
     (names, times, ids, parts).prop_map(
@@ -78,7 +89,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             (key, project_path, source_branch, reason, next, url, engine),
             ([created_at, updated_at], [expires_at, deployed_at, stopped_at]),
             ([note_id, environment_id], environment_seen, note_digest, decision),
-            (state, sha, serving, release, deployment, hold),
+            (state, sha, serving, release, deployment, commit_status, hold),
         )| Preview {
             name: PreviewName::new(&project_path, key),
             key,
@@ -102,6 +113,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             environment_id,
             environment_seen,
             deployment,
+            commit_status,
             decision,
             hold,
         },
