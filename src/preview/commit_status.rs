@@ -21,7 +21,7 @@ pub enum CommitStatusMode {
 
 /// A word that is no mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is not one of `off`, `info` and `required`")]
+#[error("is no way to use the commit status")]
 pub struct ParseCommitStatusModeError;
 
 impl FromStr for CommitStatusMode {

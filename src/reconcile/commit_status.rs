@@ -131,6 +131,7 @@ async fn say(
     says: Said,
 ) -> Result<(), Error> {
     let Some(status) = record.commit_status.as_mut() else { return Ok(()) };
+    tracing::info!(mr.key = %record.key, step = "commit status", state = says.state.as_str(), "step");
     let again = !status.answered && status.said.as_ref() == Some(&says);
     status.intend(says);
     keep(parts, record, saved).await?;

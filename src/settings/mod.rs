@@ -17,8 +17,9 @@ use url::Url;
 pub use layer::{DEFAULTS, Layer, Origin};
 pub use projects::ProjectFilter;
 
-use crate::preview::CommitStatusMode;
 use layer::{Layers, Value};
+
+use crate::preview::CommitStatusMode;
 
 /// What `serve` runs with.
 #[derive(Debug, Clone)]
@@ -404,6 +405,7 @@ mod tests {
         assert_eq!(settings.keep_deliveries, Duration::from_hours(8 * 24));
         assert!(settings.projects.serves("any/thing"));
         assert!(settings.api_token.is_none());
+        assert_eq!(settings.commit_status, CommitStatusMode::Info);
     }
 
     #[test]
@@ -412,7 +414,7 @@ mod tests {
             "listen = 'localhost'\npublic_url = 'ftp://x'\npreview_domain = 'a b'\ngitlab_url = 'https://u:p@h'\n\
              resync_interval = '10ms'\nstore_url = 'mysql://x'\nprojects = ['a[']\nkeep_history = 'long'\n\
              artifact_max_mib = 0\nlog_format = 'xml'\nwebhook_signing_token = ['hush']\ninstance = 'A_B'\n\
-             gitlab_tokn = 'x'\n",
+             gitlab_tokn = 'x'\ncommit_status = 'maybe'\n",
         )
         .unwrap_err();
         assert_snapshot!(told);
