@@ -103,7 +103,7 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
         }
     })
     .await;
-    // What comes after the state is still part of it: the comment, echoes.
+    // What comes after the state is still part of it: the comment, the commit status, echoes.
     until("the last call is made or the crash has come", PATIENCE, || async {
         if !world.greenroom.is_running() {
             return Ok(());
@@ -112,7 +112,9 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
         world.gitlab.drain().await;
         tokio::task::yield_now().await;
         let comment = world.gitlab.comment(mr).await.unwrap_or_default();
-        let told = comment.contains(&format!("Preview: {state}"));
+        let statuses = world.gitlab.commit_statuses().await;
+        let ended = statuses.iter().filter(|status| status["status"] == "success").count();
+        let told = comment.contains(&format!("Preview: {state}")) && ended == part.statuses();
         if told && world.wire.calls().len() == before { Ok(()) } else { Err("still busy") }
     })
     .await;
