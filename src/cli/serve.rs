@@ -135,6 +135,7 @@ impl Server {
         let looks = Arc::new(Looks::default());
         let projects = settings.projects.clone();
         let served = projects.clone();
+        let commit_status = settings.commit_status;
         let controller = Controller::new(Parts {
             store: store.clone(),
             forge: forge.clone(),
@@ -145,6 +146,7 @@ impl Server {
             incoming: sites.incoming().to_owned(),
             limits: ArtifactLimits { bytes: settings.artifact_max_bytes },
             served: Arc::new(move |path| served.serves(path)),
+            commit_status: Arc::new(move |_| commit_status),
             named_projects: projects.named().to_vec(),
             born: born.parse().unwrap_or(i64::MAX),
             has_wildcards: projects.has_wildcards(),

@@ -12,6 +12,7 @@
 
 mod artifact;
 mod client;
+mod commit_statuses;
 mod environments;
 mod error;
 mod merge_requests;

@@ -3,6 +3,7 @@
 //! Needs: nothing of ours. Everything here is plain data and arithmetic on it, so that every rule about
 //! previews can be tested without a server.
 
+mod commit_status;
 mod facts;
 mod ids;
 mod lifetime;
@@ -11,12 +12,15 @@ mod reason;
 mod record;
 mod state;
 
+pub use commit_status::{
+    CommitStatus, CommitStatusMode, CommitStatusState, ParseCommitStatusModeError, Said,
+};
 pub use facts::{Bridge, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict};
 pub use ids::{MrKey, ParseKeyError, ProjectId, WorkKey};
 pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
 pub use names::{
-    ENVIRONMENT_PREFIX, PreviewName, environment_name, environment_slug, merge_request_of_environment,
-    ref_slug, valid_dns_label,
+    ENVIRONMENT_PREFIX, PreviewName, commit_status_name, environment_name, environment_slug,
+    merge_request_of_environment, ref_slug, valid_dns_label,
 };
 pub use reason::{Quoted, Reason};
 pub use record::{Deployment, FileAt, Hold, Preview, Release, Serving};

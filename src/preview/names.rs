@@ -135,6 +135,12 @@ pub fn environment_name(iid: u64) -> String {
     format!("{ENVIRONMENT_PREFIX}{iid}")
 }
 
+/// The name of the commit status of a merge request's preview, `greenroom/mr-<iid>`. Two merge requests of one branch share
+/// its pipelines, but not their statuses.
+pub fn commit_status_name(iid: u64) -> String {
+    format!("greenroom/mr-{iid}")
+}
+
 /// The merge request that [`environment_name`] was made for, if `name` is such a name.
 pub fn merge_request_of_environment(name: &str) -> Option<u64> {
     let iid = name.strip_prefix(ENVIRONMENT_PREFIX)?.parse().ok()?;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::commit_status::CommitStatus;
 use super::facts::Sha;
 use super::ids::MrKey;
 use super::names::PreviewName;
@@ -149,6 +150,9 @@ pub struct Preview {
     /// When nothing was left out of a look the last time.
     #[serde(default)]
     pub looked_at: i64,
+    /// Our newest commit status.
+    #[serde(default)]
+    pub commit_status: Option<CommitStatus>,
     /// The rules that led to `state`, in the order they were asked.
     #[serde(default)]
     pub decision: Vec<String>,
@@ -194,6 +198,7 @@ impl Preview {
             at_rest: false,
             note_seen_at: 0,
             looked_at: 0,
+            commit_status: None,
             decision: Vec::new(),
             hold: None,
         }

@@ -1,5 +1,6 @@
 //! Doing a step. Thin: what to do was decided before.
 
+use super::commit_status;
 use super::controller::Parts;
 use super::desired::Target;
 use super::look::{Error, keep};
@@ -94,6 +95,7 @@ async fn deploy(
         )),
         Err(error) => return Err(error.into()),
     };
+    commit_status::begin(parts, record, saved, target).await?;
     let artifact = match refused {
         Ok(artifact) => artifact,
         Err(why) => {
@@ -131,6 +133,10 @@ async fn deploy(
         }
     }
 
+    let same = |r: &Release| r.sha == target.sha && r.job_id == target.job_id && r.digest == artifact.digest;
+    let retry = record.release.as_ref().is_some_and(same);
+    // Before anything else is told: from here on a pipeline that is required to wait must not pass.
+    commit_status::run(parts, record, saved, target, retry).await?;
     let environment = unless_refused(parts.reporter.ensure_environment(record).await)?;
     let open = record.deployment.as_ref().is_some_and(|d| !d.finished && d.sha == target.pipeline_sha);
     if !open {

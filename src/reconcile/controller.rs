@@ -16,7 +16,7 @@ use super::resync;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
-use crate::preview::{PreviewName, WorkKey};
+use crate::preview::{CommitStatusMode, PreviewName, WorkKey};
 use crate::report::Reporter;
 use crate::store::{Claim, Lane, Retention, Store};
 use crate::telemetry::Looks;
@@ -60,6 +60,8 @@ pub struct Parts {
     pub limits: ArtifactLimits,
     /// Which project paths are served.
     pub served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// What commit statuses are for in the project with this path.
+    pub commit_status: Arc<dyn Fn(&str) -> CommitStatusMode + Send + Sync>,
     /// Project paths that the settings name without a wildcard.
     pub named_projects: Vec<String>,
     /// When the store was made, Unix milliseconds: a younger merge request can have no comment of ours that is not in it.

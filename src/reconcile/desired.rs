@@ -50,6 +50,8 @@ pub struct Facts<'a> {
 pub struct Target {
     /// The merge request's head.
     pub sha: Sha,
+    /// The pipeline that counts.
+    pub pipeline_id: u64,
     /// The pipeline's commit; differs from the head with merged results.
     pub pipeline_sha: Sha,
     /// The pipeline's ref, as the API shows it.
@@ -255,6 +257,7 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
     }
     Desired::Run(Box::new(Target {
         sha: sha.clone(),
+        pipeline_id: head.pipeline.id,
         pipeline_sha: head.pipeline.sha.clone(),
         pipeline_ref: head.pipeline.reference.clone(),
         job_id: job.id,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::controller::Parts;
 use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life};
 use super::plan::{Step, outcome, plan};
-use super::{apply, observe};
+use super::{apply, commit_status, observe};
 use crate::engine::{Progress, Status};
 use crate::gitlab::EnvironmentState;
 use crate::preview::{FileAt, Hold, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
@@ -243,6 +243,7 @@ async fn act_and_tell(
     keep(parts, record, saved).await?;
     apply::unless_refused(parts.reporter.comment(record, now, note).await)?;
     keep(parts, record, saved).await?;
+    commit_status::tell(parts, record, saved, &decision.desired).await?;
 
     if let Some(why) = trouble {
         return Err(Error::Trouble(why));

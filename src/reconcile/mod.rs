@@ -20,6 +20,7 @@
 //!   as a success when it came to serve in between.
 //! * *The engine is done while the look that ordered it goes on*: that look waits a moment for the engine's event and
 //!   takes it for itself; it asks the engine after it has stopped waiting, so an event that comes late is seen too.
+//! * *A commit status that runs for a deploy that nobody waits for any more*: ended at the next look (`commit_status.rs`).
 //! * *Close while the engine works*: `stop` makes the engine forget the order; desired is "gone" from then on.
 //! * *Close and reopen before we looked*: the webhook says that it was a reopen, which lifts a stop by hand and an expiry,
 //!   and makes a new environment where GitLab stopped the old one at the close.
@@ -28,6 +29,7 @@
 
 mod apply;
 mod awaited;
+mod commit_status;
 mod controller;
 mod desired;
 #[cfg(test)]

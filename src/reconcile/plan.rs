@@ -138,6 +138,7 @@ mod tests {
     fn target(digit: &str, job_id: u64) -> Box<Target> {
         Box::new(Target {
             sha: sha(digit),
+            pipeline_id: 1,
             pipeline_sha: sha(digit),
             pipeline_ref: "refs/merge-requests/7/head".into(),
             job_id,

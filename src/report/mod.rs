@@ -1,4 +1,4 @@
-//! What people are told: the comment, the GitLab environment, the deployment in it.
+//! What people are told: the comment, the GitLab environment, the deployment in it, the commit status.
 //!
 //! Needs: [`Forge`] and the preview's record, which it completes with the ids it learns. Decides nothing.
 //!
@@ -9,6 +9,7 @@
 //! * An environment that another greenroom instance made is left to it.
 //! * `skipped` never makes a comment, only edits one; neither does an end make one.
 
+mod commit_status;
 mod environment;
 mod note;
 

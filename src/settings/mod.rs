@@ -19,6 +19,8 @@ pub use projects::ProjectFilter;
 
 use layer::{Layers, Value};
 
+use crate::preview::CommitStatusMode;
+
 /// What `serve` runs with.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -44,6 +46,8 @@ pub struct Settings {
     pub store_url: String,
     /// Which projects are served.
     pub projects: ProjectFilter,
+    /// What commit statuses are for.
+    pub commit_status: CommitStatusMode,
     /// How often everything is looked at.
     pub resync_interval: Duration,
     /// Bearer token of the API.
@@ -213,6 +217,9 @@ impl Reader {
             }),
         };
         let resync_interval = self.duration("resync_interval", Duration::from_secs(1));
+        let commit_status = self.parsed("commit_status", "use `off`, `info` or `required`", |text| {
+            text.parse::<CommitStatusMode>().map_err(|error| error.to_string())
+        });
         let keep_deliveries = self.duration("keep_deliveries", Duration::from_mins(1));
         let keep_history = self.duration("keep_history", Duration::from_mins(1));
         let artifact_max_bytes =
@@ -251,6 +258,7 @@ impl Reader {
             ),
             data_dir,
             projects: projects?,
+            commit_status: commit_status?,
             resync_interval: resync_interval?,
             api_token: self.layers.get("api_token").map(|value| SecretString::from(value.text)),
             instance,
@@ -397,6 +405,7 @@ mod tests {
         assert_eq!(settings.keep_deliveries, Duration::from_hours(8 * 24));
         assert!(settings.projects.serves("any/thing"));
         assert!(settings.api_token.is_none());
+        assert_eq!(settings.commit_status, CommitStatusMode::Info);
     }
 
     #[test]
@@ -405,7 +414,7 @@ mod tests {
             "listen = 'localhost'\npublic_url = 'ftp://x'\npreview_domain = 'a b'\ngitlab_url = 'https://u:p@h'\n\
              resync_interval = '10ms'\nstore_url = 'mysql://x'\nprojects = ['a[']\nkeep_history = 'long'\n\
              artifact_max_mib = 0\nlog_format = 'xml'\nwebhook_signing_token = ['hush']\ninstance = 'A_B'\n\
-             gitlab_tokn = 'x'\n",
+             gitlab_tokn = 'x'\ncommit_status = 'maybe'\n",
         )
         .unwrap_err();
         assert_snapshot!(told);

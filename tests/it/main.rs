@@ -17,6 +17,7 @@ mod architecture;
 mod artifacts;
 mod browser;
 mod cli;
+mod commit_status;
 mod lifecycle;
 mod machinery;
 mod outage;

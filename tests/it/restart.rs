@@ -19,15 +19,32 @@ enum Crash {
 #[derive(Debug, Clone, Copy)]
 enum Part {
     FirstDeploy,
+    RequiredDeploy,
     SecondPush,
     Teardown,
 }
 
 impl Part {
+    /// The settings it is played with.
+    const fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::RequiredDeploy => &[("GREENROOM_COMMIT_STATUS", "required")],
+            _ => &[],
+        }
+    }
+
+    /// How many commit statuses are posted in all, each a success in the end.
+    const fn statuses(self) -> usize {
+        match self {
+            Self::SecondPush => 2,
+            _ => 1,
+        }
+    }
+
     /// What has happened before.
     async fn before(self, world: &World) -> u64 {
         match self {
-            Self::FirstDeploy => 0,
+            Self::FirstDeploy | Self::RequiredDeploy => 0,
             Self::SecondPush | Self::Teardown => world.ready_mr("feature", "one").await,
         }
     }
@@ -35,7 +52,7 @@ impl Part {
     /// What people do, and the state that it leads to.
     async fn act(self, world: &World, mr: u64) -> (u64, &'static str) {
         match self {
-            Self::FirstDeploy => {
+            Self::FirstDeploy | Self::RequiredDeploy => {
                 let mr = world.gitlab.open_mr("feature", "one").await;
                 world.build(mr, "one").await;
                 (mr, "ready")
@@ -55,7 +72,7 @@ impl Part {
     /// The end, crash or no crash.
     async fn check(self, world: &World, mr: u64) {
         match self {
-            Self::FirstDeploy => world.shows(mr, "one").await,
+            Self::FirstDeploy | Self::RequiredDeploy => world.shows(mr, "one").await,
             Self::SecondPush => world.shows(mr, "two").await,
             Self::Teardown => world.is_gone(mr).await,
         }
@@ -64,7 +81,7 @@ impl Part {
 
 /// Plays `part` with a crash at its `n`-th call. `false` when it has no such call.
 async fn survives(part: Part, crash: Crash, n: usize) -> bool {
-    let world = World::start().await;
+    let world = World::start_with(part.settings()).await;
     let mr = part.before(&world).await;
     world.rests().await;
     let kill = world.greenroom.kill_switch();
@@ -86,7 +103,7 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
         }
     })
     .await;
-    // What comes after the state is still part of it: the comment, echoes.
+    // What comes after the state is still part of it: the comment, the commit status, echoes.
     until("the last call is made or the crash has come", PATIENCE, || async {
         if !world.greenroom.is_running() {
             return Ok(());
@@ -95,7 +112,9 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
         world.gitlab.drain().await;
         tokio::task::yield_now().await;
         let comment = world.gitlab.comment(mr).await.unwrap_or_default();
-        let told = comment.contains(&format!("Preview: {state}"));
+        let statuses = world.gitlab.commit_statuses().await;
+        let ended = statuses.iter().filter(|status| status["status"] == "success").count();
+        let told = comment.contains(&format!("Preview: {state}")) && ended == part.statuses();
         if told && world.wire.calls().len() == before { Ok(()) } else { Err("still busy") }
     })
     .await;
@@ -106,6 +125,10 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
     }
     world.becomes(mr, state).await;
     part.check(&world, mr).await;
+    world.rests().await;
+    let statuses = world.gitlab.commit_statuses().await;
+    let good = statuses.iter().all(|status| status["status"] == "success");
+    assert!(good && statuses.len() == part.statuses(), "{what}: {statuses:#?}");
     world.ends_well().await;
     crashed
 }
@@ -124,6 +147,11 @@ async fn survives_everywhere(part: Part) {
 #[tokio::test]
 async fn a_crash_anywhere_in_a_first_deploy_changes_nothing() {
     survives_everywhere(Part::FirstDeploy).await;
+}
+
+#[tokio::test]
+async fn a_crash_anywhere_in_a_deploy_that_is_required_leaves_no_status_running() {
+    survives_everywhere(Part::RequiredDeploy).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use greenroom::{
     preview::{
-        Deployment, FileAt, Hold, MrKey, Preview, PreviewName, ProjectId, Release, Serving, Sha, State,
+        CommitStatus, CommitStatusState, Deployment, FileAt, Hold, MrKey, Preview, PreviewName, ProjectId,
+        Release, Said, Serving, Sha, State,
     },
     store::{Error, HistoryEntry, Store},
 };
@@ -62,6 +63,13 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     );
     let deployment = (any::<Option<u64>>(), sha(), text(), any::<bool>())
         .prop_map(|(id, sha, reference, finished)| Deployment { id, sha, reference, finished });
+    let said = option::of(
+        (sample::select(&CommitStatusState::ALL), text())
+            .prop_map(|(state, description)| Said { state, description }),
+    );
+    let commit_status = (any::<u64>(), sha(), said, any::<[bool; 2]>()).prop_map(
+        |(pipeline_id, sha, said, [answered, open])| CommitStatus { pipeline_id, sha, said, answered, open },
+    );
     let hold = (option::of(sha()), any::<i64>()).prop_map(|(sha, since)| Hold { sha, since });
     let names = (key, text(), text(), text(), text(), text(), text());
     let times = (any::<[i64; 4]>(), any::<[Option<i64>; 3]>());
@@ -79,6 +87,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         option::of(serving),
         option::of(release),
         option::of(deployment),
+        option::of(commit_status),
         option::of(hold),
     );
     (names, times, ids, parts).prop_map(
@@ -86,7 +95,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             (key, project_path, source_branch, reason, next, url, engine),
             ([created_at, updated_at, note_seen_at, looked_at], [expires_at, deployed_at, stopped_at]),
             ([note_id, environment_id], [environment_seen, at_rest, note_begun], note_digest, decision, file),
-            (state, sha, serving, release, deployment, hold),
+            (state, sha, serving, release, deployment, commit_status, hold),
         )| Preview {
             name: PreviewName::new(&project_path, key),
             key,
@@ -115,6 +124,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             at_rest,
             note_seen_at,
             looked_at,
+            commit_status,
             decision,
             hold,
         },

@@ -7,7 +7,7 @@
 //! gitlab.succeed_job(pipeline.job, &[("dist/index.html", "<h1>x</h1>")]).await;
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use greenroom::sandbox::{self, Sandbox};
 use reqwest::Method;
@@ -83,7 +83,11 @@ impl Gitlab {
         if self.call(Method::GET, &api(&path), None).await.status() == 404 {
             self.push(branch, &[("README.md", title)]).await;
         }
-        let mr = json!({ "source_branch": branch, "target_branch": "main", "title": title });
+        self.create_mr(json!({ "source_branch": branch, "target_branch": "main", "title": title })).await
+    }
+
+    /// Opens any other merge request and tells its iid.
+    pub async fn create_mr(&self, mr: Value) -> u64 {
         let opened = self.ask(Method::POST, &api("merge_requests"), Some(mr)).await;
         opened["iid"].as_u64().expect("an iid")
     }
@@ -239,6 +243,24 @@ impl Gitlab {
 
     pub async fn deployments(&self) -> Vec<Value> {
         self.list("deployments?per_page=100").await
+    }
+
+    pub async fn pipelines(&self) -> Vec<Value> {
+        self.list("pipelines?per_page=100").await
+    }
+
+    /// The bot's commit statuses on the commits of all pipelines, oldest first, those included that a newer one replaced.
+    pub async fn commit_statuses(&self) -> Vec<Value> {
+        let pipelines = self.pipelines().await;
+        let commits: BTreeSet<_> = pipelines.iter().filter_map(|pipeline| pipeline["sha"].as_str()).collect();
+        let mut statuses = Vec::new();
+        for commit in commits {
+            let path = format!("repository/commits/{commit}/statuses?all=true&per_page=100");
+            statuses.extend(self.list(&path).await);
+        }
+        statuses.retain(|status| status["author"]["username"].as_str().is_some_and(is_bot));
+        statuses.sort_by_key(|status| status["id"].as_u64());
+        statuses
     }
 
     /// What greenroom's bot asked of the API, in order.

@@ -134,11 +134,18 @@ impl World {
         );
     }
 
-    /// No deployment is left running, and nothing contradicts GitLab's OpenAPI document.
+    /// No deployment and no commit status is left running, no pipeline was made for a status, and nothing contradicts
+    /// GitLab's OpenAPI document.
     pub async fn ends_well(self) {
         self.rests().await;
         let running: Vec<_> =
             self.gitlab.deployments().await.into_iter().filter(|d| d["status"] == "running").collect();
         assert!(running.is_empty(), "left running: {running:#?}");
+        let mut statuses = self.gitlab.commit_statuses().await;
+        statuses.retain(|status| matches!(status["status"].as_str(), Some("running" | "pending")));
+        assert!(statuses.is_empty(), "left running: {statuses:#?}");
+        let mut pipelines = self.gitlab.pipelines().await;
+        pipelines.retain(|pipeline| pipeline["source"] == "external");
+        assert!(pipelines.is_empty(), "made for a commit status: {pipelines:#?}");
     }
 }
