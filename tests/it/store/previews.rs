@@ -1,7 +1,7 @@
 //! Previews come back as they were saved, and are found by all that they are looked up by.
 
 use greenroom::{
-    preview::{Deployment, Hold, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
+    preview::{Deployment, Hold, HoldOrigin, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
     store::{Error, HistoryEntry},
 };
 use proptest::{option, prelude::*, sample, strategy::ValueTree as _, test_runner::TestRunner};
@@ -60,7 +60,12 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     );
     let deployment = (any::<Option<u64>>(), sha(), text(), any::<bool>())
         .prop_map(|(id, sha, reference, finished)| Deployment { id, sha, reference, finished });
-    let hold = (option::of(sha()), any::<i64>()).prop_map(|(sha, since)| Hold { sha, since });
+    let origin = prop_oneof![Just(HoldOrigin::Gitlab), Just(HoldOrigin::Operator)];
+    let hold = (option::of(sha()), any::<i64>(), origin).prop_map(|(sha, since, origin)| Hold {
+        sha,
+        since,
+        origin,
+    });
     let names = (key, text(), text(), text(), text(), text(), text());
     let times = (any::<[i64; 2]>(), any::<[Option<i64>; 3]>());
     let ids =
