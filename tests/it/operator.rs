@@ -61,6 +61,7 @@ async fn what_the_operator_stops_stays_away_until_a_new_head() {
     // Whatever happens at this head.
     world.gitlab.edit(mr, json!({ "title": "Another title" })).await;
     world.build(mr, "again").await;
+    world.rests().await;
     world.greenroom.restart().await;
     world.rests().await;
     world.becomes(mr, "stopped").await;
