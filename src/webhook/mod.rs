@@ -24,7 +24,7 @@
 //! | answer | when |
 //! |---|---|
 //! | 202 | stored; a merge request or branch will be looked at |
-//! | 200 | stored, and nothing is to be done: irrelevant, of an unknown kind, or unreadable |
+//! | 200 | stored, and nothing is to be done: irrelevant, not served here, of an unknown kind, or unreadable |
 //! | 401 | not proven to be from a GitLab that knows our secret |
 //! | 405 | not a POST |
 //! | 413 | over 25 MiB |
