@@ -24,7 +24,7 @@ use crate::reconcile::{Awaited, Controller, Links, Parts};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
-use crate::telemetry::{self, Looks};
+use crate::telemetry::{self, Health, Looks, Warning};
 use crate::web::{self as api, Api};
 use crate::webhook::{self, Intake, Secrets, SigningKey};
 
@@ -49,6 +49,9 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// How long a request's head may take. GitLab hangs up after 10 s; until then a busy server must not tell it 408.
 const REQUEST_HEAD: Duration = Duration::from_secs(15);
 
+/// How often it is asked whether webhooks come as they should.
+const WATCH: Duration = Duration::from_secs(30);
+
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let mut layer = Layer::default();
     layer.set("listen", flags.listen, Origin::Flag);
@@ -58,11 +61,7 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     telemetry::start(settings.log_json, &flags.log);
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {} (GREENROOM_LISTEN)", settings.listen))?;
-    let warnings = settings.warnings.clone();
     let server = Server::start(settings, listener).await?;
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
     let ended = tokio::select! {
         asked = asked_to_end() => asked.map(|()| None)?,
         ended = server.ended() => Some(ended),
@@ -133,6 +132,7 @@ impl Server {
             timeout: settings.gitlab_timeout,
         })?;
         let looks = Arc::new(Looks::default());
+        let health = Health::new(move || clock.now());
         let projects = settings.projects.clone();
         let served = projects.clone();
         let commit_status = settings.commit_status;
@@ -168,7 +168,7 @@ impl Server {
             store.clone(),
             clock,
         ));
-        let counts = intake.clone();
+        let (counts, hooks) = (intake.clone(), intake.clone());
         let api = web::Data::new(Api {
             store: store.clone(),
             clock,
@@ -176,6 +176,7 @@ impl Server {
             looks,
             deliveries: Arc::new(move || counts.counts().map(|(outcome, n)| (outcome.as_str(), n)).collect()),
             gitlab: Arc::new(move || forge.calls().snapshot().to_vec()),
+            health: health.clone(),
             instance: instance.clone(),
         });
         let gateway = web::Data::new(Gateway::new(&settings.preview_domain, sites, store.clone()));
@@ -212,6 +213,11 @@ impl Server {
         let retention = Retention { deliveries: settings.keep_deliveries, history: settings.keep_history };
         let run = controller.run(settings.resync_interval, retention, stop.clone());
         let controller = tokio::spawn(run);
+        let every = settings.resync_interval.min(WATCH);
+        tokio::spawn(webhook::watch(hooks, health.clone(), every, settings.resync_interval, stop.clone()));
+        let remedy = "change the setting and start greenroom again";
+        let found = settings.warnings.iter().map(|text| Warning::new("settings", text, remedy));
+        health.set("settings", found.collect());
         tracing::info!(%address, instance, gitlab = %settings.gitlab_url, "serving");
         Ok(Self { http: handle, http_task, controller, stop, store, _lock: lock })
     }

@@ -6,6 +6,7 @@
 mod commit_status;
 mod facts;
 mod ids;
+mod intent;
 mod lifetime;
 mod names;
 mod reason;
@@ -17,11 +18,12 @@ pub use commit_status::{
 };
 pub use facts::{Bridge, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict};
 pub use ids::{MrKey, ParseKeyError, ProjectId, WorkKey};
+pub use intent::Intent;
 pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
 pub use names::{
     ENVIRONMENT_PREFIX, PreviewName, commit_status_name, environment_name, environment_slug,
     merge_request_of_environment, ref_slug, valid_dns_label,
 };
 pub use reason::{Quoted, Reason};
-pub use record::{Deployment, FileAt, Hold, Preview, Release, Serving};
+pub use record::{Deployment, FileAt, Hold, HoldOrigin, Preview, Release, Serving};
 pub use state::State;

@@ -85,6 +85,8 @@ pub enum Reason {
     Expired(String),
     /// A person stopped the environment in GitLab.
     StoppedInGitlab,
+    /// The operator stopped it through the API.
+    StoppedByOperator,
     /// The project's file was removed from the head.
     FileRemoved,
     /// Something of it is still there.
@@ -103,6 +105,7 @@ impl Reason {
             | Self::Merged
             | Self::Expired(_)
             | Self::StoppedInGitlab
+            | Self::StoppedByOperator
             | Self::FileRemoved => true,
             Self::NoPipeline(_)
             | Self::PipelineRunning(_)
@@ -165,6 +168,7 @@ impl fmt::Display for Reason {
             Self::Merged => f.write_str("the merge request was merged"),
             Self::Expired(at) => write!(f, "its lifetime ended at {at}"),
             Self::StoppedInGitlab => f.write_str("somebody stopped the environment in GitLab"),
+            Self::StoppedByOperator => f.write_str("it was stopped by the operator"),
             Self::FileRemoved => f.write_str("the branch has no `.greenroom.yml` any more"),
             Self::Leftover(what) => write!(f, "not everything is gone yet: {what}"),
         }
@@ -189,6 +193,9 @@ impl Reason {
             (State::Stopped, Self::Expired(_)) => "Nothing of it is left. The next push brings it back.",
             (State::Stopped, Self::StoppedInGitlab) => {
                 "Nothing of it is left. The next push or a reopen brings it back."
+            }
+            (State::Stopped, Self::StoppedByOperator) => {
+                "Nothing of it is left until a new commit, a reopen or `greenroom refresh` brings it back."
             }
             (State::Stopped, Self::FileRemoved) => {
                 "Nothing of it is left. A push with the file brings it back."

@@ -24,6 +24,8 @@
 //! * *Close while the engine works*: `stop` makes the engine forget the order; desired is "gone" from then on.
 //! * *Close and reopen before we looked*: the webhook says that it was a reopen, which lifts a stop by hand and an expiry,
 //!   and makes a new environment where GitLab stopped the old one at the close.
+//! * *The operator asks during a look*: what was asked for has a row of its own, which the look does not touch, and the
+//!   next look follows at once (`store/intents.rs`). Of a stop and a reopen the later one counts.
 //! * *A reopen before the removal came to its end*: the environment is stopped, and nobody did that by hand. Only one that
 //!   was seen to be available counts.
 
@@ -32,6 +34,7 @@ mod awaited;
 mod commit_status;
 mod controller;
 mod desired;
+mod intent;
 #[cfg(test)]
 mod laws;
 mod look;

@@ -18,7 +18,7 @@ pub struct Delivery {
     pub id: String,
     /// The `X-Gitlab-Event` header.
     pub event: String,
-    /// What became of it: `look`, `irrelevant`, `unknown` or `unreadable`.
+    /// What became of it: `look`, `irrelevant`, `foreign`, `unknown` or `unreadable`.
     pub outcome: &'static str,
     /// Project it came from, with its path.
     pub project: Option<(ProjectId, String)>,
@@ -74,11 +74,23 @@ const WORK: [&str; 2] = from_json!(
     "ON CONFLICT (key) DO UPDATE SET requested = work.requested + 1, \
      run_at = CASE WHEN excluded.run_at < work.run_at OR work.requested = work.done \
               THEN excluded.run_at ELSE work.run_at END, \
-     lift = CASE WHEN excluded.lift > 0 THEN work.requested + 1 ELSE work.lift END, \
+     lift = CASE WHEN excluded.lift > 0 THEN work.requested + 1 \
+            WHEN excluded.lift < 0 THEN work.done ELSE work.lift END, \
      thorough = CASE WHEN excluded.thorough > 0 THEN work.requested + 1 ELSE work.thorough END, \
      lane = CASE WHEN excluded.lane < work.lane OR work.requested = work.done \
             THEN excluded.lane ELSE work.lane END"
 );
+
+/// What a hint says of a stop by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lift {
+    /// It is over.
+    Yes,
+    /// Nothing.
+    No,
+    /// It came last: what would have lifted it before does not any more.
+    Never,
+}
 
 const PROJECTS: [&str; 2] = from_json!(
     "INSERT INTO projects (id, path, seen_at) \
@@ -110,7 +122,8 @@ impl Store {
 
     /// Asks for looks at `keys`, all at `run_at`.
     pub async fn enqueue_in(&self, lane: Lane, keys: &[WorkKey], run_at: i64) -> Result<(), Error> {
-        let hints: Vec<_> = keys.iter().map(|key| Hint { key, lane, thorough: false }).collect();
+        let hints: Vec<_> =
+            keys.iter().map(|key| Hint { key, lane, thorough: false, lift: Lift::No }).collect();
         let mut connection = self.write.acquire().await.map_err(doing("queue work"))?;
         enqueue(&mut connection, self.backend, &hints, run_at).await.map_err(doing("queue work"))?;
         self.wake.notify_waiters();
@@ -120,6 +133,15 @@ impl Store {
     /// Every project that ever delivered, with its path as last seen.
     pub async fn projects(&self) -> Result<Vec<(ProjectId, String)>, Error> {
         let rows = sqlx::query("SELECT id, path FROM projects ORDER BY id")
+            .fetch_all(&self.read)
+            .await
+            .map_err(doing("list projects"))?;
+        Ok(rows.iter().map(|row| (unsigned(row.get(0)), row.get(1))).collect())
+    }
+
+    /// When each project delivered last, Unix milliseconds.
+    pub async fn last_deliveries(&self) -> Result<BTreeMap<ProjectId, i64>, Error> {
+        let rows = sqlx::query("SELECT id, seen_at FROM projects")
             .fetch_all(&self.read)
             .await
             .map_err(doing("list projects"))?;
@@ -206,6 +228,7 @@ pub(super) struct Hint<'a> {
     pub key: &'a WorkKey,
     pub lane: Lane,
     pub thorough: bool,
+    pub lift: Lift,
 }
 
 /// Asks for looks, all at `run_at`.
@@ -219,15 +242,22 @@ pub(super) async fn enqueue(
         return Ok(());
     }
     // Each key once, which PostgreSQL insists on, and in the order in which the intake takes them.
-    let mut rows: BTreeMap<String, (Lane, bool)> = BTreeMap::new();
+    let mut rows: BTreeMap<String, (Lane, bool, &str)> = BTreeMap::new();
     for hint in hints {
-        let row = rows.entry(hint.key.to_string()).or_insert((hint.lane, hint.thorough));
-        *row = (row.0.min(hint.lane), row.1 || hint.thorough);
+        let lift = match hint.lift {
+            Lift::Yes => "1",
+            Lift::No => "0",
+            Lift::Never => "-1",
+        };
+        let row = rows.entry(hint.key.to_string()).or_insert((hint.lane, hint.thorough, lift));
+        *row = (row.0.min(hint.lane), row.1 || hint.thorough, row.2);
     }
     let at = run_at.to_string();
     let rows: Vec<_> = rows
         .iter()
-        .map(|(key, (lane, thorough))| (key, &at, "0", lane.to_text(), u8::from(*thorough).to_string()))
+        .map(|(key, (lane, thorough, lift))| {
+            (key, &at, lift, lane.to_text(), u8::from(*thorough).to_string())
+        })
         .collect();
     sqlx::query(WORK[backend as usize]).bind(json(&rows)).execute(connection).await.map(drop)
 }

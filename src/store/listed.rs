@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sqlx::Row;
 
-use super::intake::{Hint, enqueue, from_json, json};
+use super::intake::{Hint, Lift, enqueue, from_json, json};
 use super::{Error, Lane, Store, doing, signed, unsigned};
 use crate::preview::{MrKey, ProjectId, WorkKey};
 
@@ -57,7 +57,7 @@ impl Store {
         }
         let hints: Vec<_> = keys
             .iter()
-            .map(|(key, thorough)| Hint { key, lane: Lane::Background, thorough: *thorough })
+            .map(|(key, thorough)| Hint { key, lane: Lane::Background, thorough: *thorough, lift: Lift::No })
             .collect();
         let mut transaction = self.write.begin().await.map_err(doing(what))?;
         enqueue(&mut transaction, self.backend, &hints, now).await.map_err(doing(what))?;

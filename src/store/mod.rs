@@ -28,6 +28,7 @@
 
 mod housekeeping;
 mod intake;
+mod intents;
 mod listed;
 mod previews;
 mod work;
@@ -42,6 +43,7 @@ use tokio::sync::{Notify, mpsc};
 
 pub use housekeeping::Retention;
 pub use intake::{Accepted, Delivery};
+pub use intents::Asked;
 pub use listed::Relisted;
 pub use previews::{HistoryEntry, LivePreview};
 pub use work::{Claim, Lane, QueueDepth};

@@ -73,7 +73,7 @@ pub struct Claim {
     pub requested: i64,
     /// How often it failed in a row before.
     pub attempts: i64,
-    /// Whether a reopen asks to lift a stop by hand; as long as no run that knew of it has finished.
+    /// Whether a reopen or an operator asks to lift a stop by hand; as long as no run that knew of it has finished.
     pub lift: bool,
     /// Whether nothing may be left out that usually need not be asked; as long as no run that knew of it has finished.
     pub thorough: bool,
@@ -114,7 +114,7 @@ impl Store {
             let text: String = row.get(0);
             let Ok(key) = text.parse() else {
                 // Written by a newer version. Dropped, so that nobody stumbles over it again; resync makes up for it.
-                tracing::warn!(key = text, "a queued key cannot be read and is dropped");
+                tracing::warn!(work.key = text, "a queued key cannot be read and is dropped");
                 sqlx::query("DELETE FROM work WHERE key = $1")
                     .bind(text)
                     .execute(&self.write)

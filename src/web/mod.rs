@@ -6,6 +6,7 @@
 //! loopback host and came through no proxy. `/livez` and `/readyz` answer everybody.
 
 mod access;
+mod health;
 mod previews;
 mod problem;
 
@@ -22,7 +23,7 @@ pub use problem::Problem;
 use crate::clock::Clock;
 use crate::preview::State;
 use crate::store::Store;
-use crate::telemetry::{Looks, Metrics, Sample};
+use crate::telemetry::{Health, Looks, Metrics, Sample};
 
 /// Reads counters that live in rooms this one does not know.
 pub type Counters = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
@@ -41,6 +42,8 @@ pub struct Api {
     pub deliveries: Counters,
     /// Calls to GitLab by kind.
     pub gitlab: Counters,
+    /// What is not as it should be.
+    pub health: Health,
     /// Our id.
     pub instance: String,
 }
@@ -48,15 +51,24 @@ pub struct Api {
 /// Mounts the routes. Needs `web::Data<Api>`.
 pub fn configure(config: &mut web::ServiceConfig) {
     let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
-    let at = |path: &str, route: Route| {
-        web::resource(path).route(route).default_service(web::to(async || Problem::read_only().response()))
+    let only = |allow: &'static str, path: &str, route: Route| {
+        let refused = web::to(move || async move { Problem::not_allowed(allow).response() });
+        web::resource(path).route(route).default_service(refused)
     };
+    let at = |path: &str, route: Route| only("GET, HEAD", path, route);
     config
         .service(at("/livez", get().to(livez)))
         .service(at("/readyz", get().to(readyz)))
         .service(at("/metrics", get().to(metrics)))
+        .service(at("/api/v1/health", get().to(health::health)))
         .service(at("/api/v1/previews", get().to(previews::list)))
         .service(at("/api/v1/previews/{project_id}/{mr_iid}", get().to(previews::one)))
+        .service(only("POST", "/api/v1/previews/{project_id}/{mr_iid}/stop", web::post().to(previews::stop)))
+        .service(only(
+            "POST",
+            "/api/v1/previews/{project_id}/{mr_iid}/refresh",
+            web::post().to(previews::refresh),
+        ))
         .default_service(web::to(async || Problem::not_found("there is nothing at this address").response()));
 }
 
@@ -96,6 +108,7 @@ async fn metrics(_: Operator, api: web::Data<Api>) -> Result<HttpResponse, Probl
         deliveries: (api.deliveries)(),
         gitlab: (api.gitlab)(),
         previews: State::ALL.iter().map(|state| (state.as_str(), count(*state))).collect(),
+        warnings: api.health.counts(),
         queue: (depth.due, depth.later),
         oldest: depth.oldest / 1000,
     };

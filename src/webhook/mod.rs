@@ -10,6 +10,7 @@
 //! | `hint` | what a body asks us to look at |
 //! | `delivery` | the one way from a request to a verified delivery |
 //! | `intake` | what the route works with, and its counts |
+//! | `suspects` | which hooks do not do what they should, for the operator |
 //!
 //! Properties:
 //! * Nothing is believed, parsed or stored before it is verified over its raw bytes.
@@ -23,7 +24,7 @@
 //! | answer | when |
 //! |---|---|
 //! | 202 | stored; a merge request or branch will be looked at |
-//! | 200 | stored, and nothing is to be done: irrelevant, of an unknown kind, or unreadable |
+//! | 200 | stored, and nothing is to be done: irrelevant, not served here, of an unknown kind, or unreadable |
 //! | 401 | not proven to be from a GitLab that knows our secret |
 //! | 405 | not a POST |
 //! | 413 | over 25 MiB |
@@ -48,6 +49,7 @@ mod hint;
 mod intake;
 mod payload;
 mod signing_key;
+mod suspects;
 mod verify;
 
 #[cfg(test)]
@@ -62,6 +64,7 @@ pub use delivery::{Rejection, VerifiedDelivery};
 pub use hint::{Meaning, read};
 pub use intake::{Intake, Outcome, Projects};
 pub use signing_key::{BadSigningToken, SigningKey};
+pub use suspects::watch;
 pub use verify::{Refusal, Secrets};
 
 use crate::store::{self, Accepted};
@@ -84,6 +87,7 @@ async fn receive(delivery: VerifiedDelivery, intake: web::Data<Intake>) -> HttpR
         Ok(Accepted::Repeated) => Outcome::Repeated,
         Err(_) => Outcome::Unstored,
     });
+    intake.suspect(outcome, delivery.meaning.project_path());
     log(&delivery, accepted.as_ref());
     match accepted {
         Ok(_) if outcome == Outcome::Look => HttpResponse::Accepted().finish(),
@@ -97,19 +101,24 @@ fn log(delivery: &VerifiedDelivery, accepted: Result<&Accepted, &store::Error>) 
     let span = tracing::info_span!(
         "delivery",
         delivery.id = id,
-        event,
-        outcome = meaning.outcome().as_str(),
-        mr.key = tracing::field::Empty,
+        delivery.event = event,
+        delivery.outcome = meaning.outcome().as_str(),
+        work.key = tracing::field::Empty,
     );
     if let Meaning::Look { key, .. } = meaning {
-        span.record("mr.key", tracing::field::display(key));
+        span.record("work.key", tracing::field::display(key));
     }
     span.in_scope(|| match (accepted, meaning) {
         (Err(error), _) => tracing::error!(%error, "a delivery could not be stored"),
         (Ok(Accepted::Repeated), _) => tracing::debug!("a delivery came again"),
         (_, Meaning::Look { .. }) => tracing::info!("a delivery asks for a look"),
-        (_, Meaning::Irrelevant(why)) => tracing::debug!(why, "a delivery is irrelevant"),
-        (_, Meaning::Unknown(kind)) => tracing::info!(kind, "a delivery is of an unknown kind"),
-        (_, Meaning::Unreadable(why)) => tracing::warn!(why, "a delivery is unreadable"),
+        (_, Meaning::Irrelevant(why)) => tracing::debug!(reason = why, "a delivery is irrelevant"),
+        (_, Meaning::Foreign(path)) => {
+            tracing::debug!(project.path = path, "a delivery is of a project that is not served");
+        }
+        (_, Meaning::Unknown(kind)) => {
+            tracing::info!(delivery.kind = kind, "a delivery is of an unknown kind");
+        }
+        (_, Meaning::Unreadable(why)) => tracing::warn!(reason = why, "a delivery is unreadable"),
     });
 }

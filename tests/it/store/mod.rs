@@ -1,6 +1,7 @@
 //! The store's contract, held to by both databases: each test here runs on SQLite, and on PostgreSQL too.
 
 mod intake;
+mod intents;
 mod previews;
 mod prune;
 mod queue;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use greenroom::{
-    preview::{MrKey, Preview, State, WorkKey},
+    preview::{Intent, MrKey, Preview, State, WorkKey},
     store::{Claim, Delivery, Error, Lane, Retention, Store},
 };
 use insta::assert_snapshot;
@@ -102,6 +103,9 @@ async fn a_closed_store_answers_with_errors(database: &Database) {
         store.queue_depth(1).await.map(drop),
         store.trouble(&mr(7)).await.map(drop),
         store.projects().await.map(drop),
+        store.last_deliveries().await.map(drop),
+        store.ask(&seven, Intent::Stop, 1).await,
+        store.asked(key).await.map(drop),
         store.save(&seven, Some("ready")).await,
         store.preview(key).await.map(drop),
         store.preview_by_name(&seven.name).await.map(drop),

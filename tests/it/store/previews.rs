@@ -1,9 +1,11 @@
 //! Previews come back as they were saved, and are found by all that they are looked up by.
 
+use std::collections::HashSet;
+
 use greenroom::{
     preview::{
-        CommitStatus, CommitStatusState, Deployment, FileAt, Hold, MrKey, Preview, PreviewName, ProjectId,
-        Release, Said, Serving, Sha, State,
+        CommitStatus, CommitStatusState, Deployment, FileAt, Hold, HoldOrigin, MrKey, Preview, PreviewName,
+        ProjectId, Release, Said, Serving, Sha, State,
     },
     store::{Error, HistoryEntry, Store},
 };
@@ -37,9 +39,8 @@ async fn whatever_is_saved_comes_back(database: &Database) {
             store.previews_of_branch(any.key.project_id, &any.source_branch).await.unwrap(),
             Vec::from_iter(live)
         );
-        let told =
-            HistoryEntry { at: any.updated_at, state: any.state.to_string(), text: any.reason.clone() };
-        assert_eq!(store.history(any.key, 9).await.unwrap(), [told]);
+        let told = (any.updated_at, any.state.to_string(), any.reason.clone());
+        assert_eq!(history(&store, any.key, 9).await, [told]);
     }
     assert_eq!(store.previews().await.unwrap().len(), 100);
 }
@@ -70,7 +71,12 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     let commit_status = (any::<u64>(), sha(), said, any::<[bool; 2]>()).prop_map(
         |(pipeline_id, sha, said, [answered, open])| CommitStatus { pipeline_id, sha, said, answered, open },
     );
-    let hold = (option::of(sha()), any::<i64>()).prop_map(|(sha, since)| Hold { sha, since });
+    let origin = prop_oneof![Just(HoldOrigin::Gitlab), Just(HoldOrigin::Operator)];
+    let hold = (option::of(sha()), any::<i64>(), origin).prop_map(|(sha, since, origin)| Hold {
+        sha,
+        since,
+        origin,
+    });
     let names = (key, text(), text(), text(), text(), text(), text());
     let times = (any::<[i64; 4]>(), any::<[Option<i64>; 3]>());
     let file = (sha(), text()).prop_map(|(sha, text)| FileAt { sha, text });
@@ -216,18 +222,32 @@ async fn what_is_stopped_does_not_live(database: &Database) {
 async fn a_history_is_told_from_its_end(database: &Database) {
     let store = database.open().await;
     let key = MrKey::new(42, 7);
-    assert_eq!(store.history(key, 9).await.unwrap(), []);
+    assert_eq!(history(&store, key, 9).await, []);
     // All within one millisecond, some of them silent; and another preview's between them.
     for n in 0..30 {
         store.save(&preview(key, State::Deploying, 5), Some(&format!("step {n}"))).await.unwrap();
         store.save(&preview(key, State::Ready, 5), None).await.unwrap();
         store.save(&preview(MrKey::new(43, 7), State::Ready, 5), Some("another's")).await.unwrap();
     }
-    let told = |n| HistoryEntry { at: 5, state: "deploying".to_owned(), text: format!("step {n}") };
+    let told = |n| (5, "deploying".to_owned(), format!("step {n}"));
     let all: Vec<_> = (0..30).rev().map(told).collect();
-    assert_eq!(store.history(key, 100).await.unwrap(), all);
-    assert_eq!(store.history(key, 3).await.unwrap(), all[..3]);
-    assert_eq!(store.history(key, 0).await.unwrap(), []);
+    assert_eq!(history(&store, key, 100).await, all);
+    assert_eq!(history(&store, key, 3).await, all[..3]);
+    assert_eq!(history(&store, key, 0).await, []);
+    let ids: HashSet<_> = store.history(key, 100).await.unwrap().into_iter().map(|line| line.id).collect();
+    assert_eq!(ids.len(), 30);
+}
+
+/// What a preview's history says, without the ids.
+async fn history(store: &Store, key: MrKey, limit: i64) -> Vec<(i64, String, String)> {
+    let lines = store.history(key, limit).await.unwrap().into_iter();
+    lines.map(|HistoryEntry { at, state, text, id: _ }| (at, state, text)).collect()
+}
+
+#[test]
+fn a_hold_of_older_times_was_somebodys_in_gitlab() {
+    let hold: Hold = serde_json::from_str(r#"{"sha": null, "since": 1}"#).unwrap();
+    assert_eq!(hold, Hold { sha: None, since: 1, origin: HoldOrigin::Gitlab });
 }
 
 async fn a_preview_and_its_history_are_saved_together_or_not_at_all(database: &Database) {
