@@ -5,8 +5,10 @@
 
 mod check;
 mod demo;
+
 mod output;
 mod sandbox;
+mod secrets;
 mod serve;
 mod why;
 

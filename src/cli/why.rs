@@ -8,7 +8,8 @@ use url::Url;
 
 use super::check::Format;
 use super::{Failure, output};
-use crate::settings::client_settings;
+use crate::outgoing::{Outgoing, certificate_refused};
+use crate::settings::{ClientSettings, client_settings};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
@@ -34,17 +35,20 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
                 "error: `{given}` names no merge request\nhint: write it as `acme/web!7`"
             ))
         })?;
-    let (server, token) =
+    let ClientSettings { server, token, roots } =
         client_settings(flags.server).map_err(|problem| Failure::Findings(problem.to_string()))?;
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
+    let http = Outgoing::new(&roots, |http| http.timeout(Duration::from_secs(20)))?;
     let get = async |path: &str| -> Result<Value, Failure> {
         let url = server.join(path)?;
-        let mut request = client.get(url.clone());
+        let mut request = http.to(&url).get(url.clone());
         if let Some(token) = &token {
             request = request.bearer_auth(secrecy::ExposeSecret::expose_secret(token));
         }
         let answer = request.send().await.map_err(|error| {
-            Failure::Unavailable(anyhow!(error.without_url()).context(format!("{server} does not answer")))
+            Failure::Unavailable(match certificate_refused(&error) {
+                Some(why) => anyhow!("{server} was not asked: {why}"),
+                None => anyhow!(error.without_url()).context(format!("{server} does not answer")),
+            })
         })?;
         let status = answer.status();
         let body: Value =

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use gitlab::api::ApiError;
 
+use crate::preview::ProjectId;
+
 /// What stands for the message of an error that came as a web page.
 pub(super) const WEB_PAGE: &str = "a web page instead of an answer";
 
@@ -27,6 +29,30 @@ pub enum Error {
         /// Why.
         #[source]
         source: reqwest::Error,
+    },
+    /// Whoever answered could not prove to be who we asked.
+    #[error("`{what}` was not sent to {host}: {why}")]
+    Certificate {
+        /// Method and path.
+        what: String,
+        /// The host that was asked.
+        host: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// There are several tokens, and nothing tells which one is for this project.
+    #[error("project {project} cannot be asked for: its path is not known yet, so neither is its token")]
+    NoToken {
+        /// The project.
+        project: ProjectId,
+    },
+    /// The project has another path than we thought, and its token is another one.
+    #[error("project {project} is `{path}`, and the token that was used for it is not meant for that path")]
+    OtherToken {
+        /// The project.
+        project: ProjectId,
+        /// The path that GitLab named.
+        path: String,
     },
     /// GitLab asks us to slow down.
     #[error("GitLab asks to wait {} s before the next `{what}`", after.as_secs())]
@@ -76,7 +102,10 @@ impl Error {
         match self {
             Self::RateLimited { after, .. } => Class::Retry(Some(*after)),
             // Not shown is like not allowed: GitLab hides what a token may not see.
-            Self::Status { status: 401 | 403 | 404, .. } | Self::Request(_) => Class::Operator,
+            Self::Status { status: 401 | 403 | 404, .. }
+            | Self::Certificate { .. }
+            | Self::NoToken { .. }
+            | Self::Request(_) => Class::Operator,
             _ => Class::Retry(None),
         }
     }

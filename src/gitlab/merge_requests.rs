@@ -1,8 +1,8 @@
 //! Merge requests, and the files and commits they point at.
 
+use gitlab::api;
 use gitlab::api::projects::merge_requests as endpoints;
 use gitlab::api::projects::repository;
-use gitlab::api::{self, AsyncQuery};
 use serde::Deserialize;
 use url::Url;
 
@@ -55,7 +55,8 @@ impl Forge {
     pub async fn merge_request(&self, key: MrKey) -> Result<MergeRequest, Error> {
         let endpoint =
             endpoints::MergeRequest::builder().project(key.project_id).merge_request(key.iid).build();
-        let shape: Shape = self.get(built(endpoint)?).await?;
+        let client = self.of(key.project_id).await?;
+        let shape: Shape = client.get(built(endpoint)?).await?;
         if shape.iid != key.iid {
             let why = format!("it speaks of !{}", shape.iid);
             return Err(Error::Unreadable { what: format!("GET merge request {key}"), why });
@@ -64,6 +65,7 @@ impl Forge {
             let why = String::from("it does not name its project");
             return Err(Error::Unreadable { what: format!("GET merge request {key}"), why });
         };
+        self.check_path(&client, key.project_id, &project_path)?;
         Ok(MergeRequest {
             key,
             project_path,
@@ -81,7 +83,7 @@ impl Forge {
             .project(project)
             .state(endpoints::MergeRequestState::Opened)
             .build();
-        let shapes: Vec<Shape> = self.all(built(endpoint)?).await?;
+        let shapes = self.listed(project, built(endpoint)?).await?;
         Ok(shapes.into_iter().map(|shape| OpenMergeRequest { iid: shape.iid, sha: shape.sha }).collect())
     }
 
@@ -97,8 +99,21 @@ impl Forge {
             .state(endpoints::MergeRequestState::Opened)
             .source_branch(branch)
             .build();
-        let shapes: Vec<Shape> = self.all(built(endpoint)?).await?;
+        let shapes = self.listed(project, built(endpoint)?).await?;
         Ok(shapes.into_iter().map(|shape| MrKey::new(project, shape.iid)).collect())
+    }
+
+    async fn listed(
+        &self,
+        project: ProjectId,
+        endpoint: endpoints::MergeRequests<'_>,
+    ) -> Result<Vec<Shape>, Error> {
+        let client = self.of(project).await?;
+        let shapes: Vec<Shape> = client.all(endpoint).await?;
+        if let Some(path) = shapes.first().and_then(Shape::project_path) {
+            self.check_path(&client, project, &path)?;
+        }
+        Ok(shapes)
     }
 
     /// The text of a file at a ref; `None` only when GitLab says that the *file* is not there.
@@ -112,9 +127,7 @@ impl Forge {
     ) -> Result<Option<String>, Error> {
         let endpoint =
             repository::files::FileRaw::builder().project(project).file_path(path).ref_(reference).build();
-        let what = format!("GET projects/{project}/repository/files/{path}/raw");
-        let answer: Result<Vec<u8>, _> = api::raw(built(endpoint)?).query_async(&*self.client).await;
-        match answer.map_err(|error| Error::from_api(error, what.clone())) {
+        match self.of(project).await?.raw(built(endpoint)?).await {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Ok(Some(text)),
                 // Our file's reader says in words what is wrong with it.
@@ -130,9 +143,12 @@ impl Forge {
         #[derive(Deserialize)]
         struct Project {
             id: ProjectId,
+            path_with_namespace: String,
         }
+        let client = self.at(path);
         let project: Project =
-            self.get(built(api::projects::Project::builder().project(path).build())?).await?;
+            client.get(built(api::projects::Project::builder().project(path).build())?).await?;
+        self.check_path(&client, project.id, &project.path_with_namespace)?;
         Ok(project.id)
     }
 
@@ -143,7 +159,7 @@ impl Forge {
             parent_ids: Vec<Sha>,
         }
         let endpoint = repository::commits::Commit::builder().project(project).commit(sha.as_str()).build();
-        let commit: Commit = self.get(built(endpoint)?).await?;
+        let commit: Commit = self.of(project).await?.get(built(endpoint)?).await?;
         Ok(commit.parent_ids)
     }
 }

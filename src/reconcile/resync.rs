@@ -47,7 +47,7 @@ async fn all(parts: &Parts) -> Result<(), Error> {
         }
     }
     for path in &parts.named_projects {
-        match parts.forge.project_id(path).await {
+        match parts.forge.in_background().project_id(path).await {
             Ok(id) => drop(projects.insert(id)),
             Err(error) => {
                 tracing::warn!(project.path = path, %error, "a project of the settings cannot be read");
@@ -62,7 +62,7 @@ async fn all(parts: &Parts) -> Result<(), Error> {
 /// Asks for a look at each open merge request of a project and at each of its previews that is not gone.
 pub(super) async fn project(parts: &Parts, project: ProjectId) -> Result<(), Error> {
     let mut keys: BTreeSet<MrKey> = parts.store.live_previews(project).await?.into_iter().collect();
-    let listed = parts.forge.open_merge_requests(project).await;
+    let listed = parts.forge.in_background().open_merge_requests(project).await;
     if let Ok(open) = &listed {
         keys.extend(open.iter().map(|open| MrKey::new(project, open.iid)));
     }

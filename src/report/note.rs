@@ -33,7 +33,7 @@ impl Reporter {
             preview.note_digest = None;
         }
 
-        let me = self.forge.me().await?;
+        let me = self.forge.me(key.project_id).await?;
         let mut ours: Vec<_> = self
             .forge
             .notes(key)

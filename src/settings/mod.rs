@@ -5,6 +5,8 @@
 
 mod layer;
 mod projects;
+mod rate;
+mod secret_file;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,7 +18,10 @@ use url::Url;
 
 pub use layer::{DEFAULTS, Layer, Origin};
 pub use projects::ProjectFilter;
+pub use rate::Rate;
+pub use secret_file::{Secret, SecretFile};
 
+use crate::outgoing::Roots;
 use layer::{Layers, Value};
 
 /// What `serve` runs with.
@@ -34,6 +39,10 @@ pub struct Settings {
     pub gitlab_token: SecretString,
     /// The longest one call may take.
     pub gitlab_timeout: Duration,
+    /// How many calls are made to GitLab in what time; none: no limit.
+    pub gitlab_rate: Option<Rate>,
+    /// Whose certificates are trusted besides the usual ones.
+    pub roots: Roots,
     /// Webhook signing tokens.
     pub signing_tokens: Vec<SecretString>,
     /// Webhook secret tokens.
@@ -58,6 +67,8 @@ pub struct Settings {
     pub artifact_max_bytes: u64,
     /// Whether log lines are JSON.
     pub log_json: bool,
+    /// The secrets that were read from files of their own.
+    pub secret_files: Vec<SecretFile>,
     /// What is allowed, but most likely not meant; one sentence each.
     pub warnings: Vec<String>,
 }
@@ -128,26 +139,40 @@ impl Settings {
     }
 }
 
-/// What a verb that asks a running server needs: its address and the API token, from the flag, else `GREENROOM_SERVER`
-/// and `GREENROOM_API_TOKEN`.
-pub fn client_settings(server: Option<Url>) -> Result<(Url, Option<SecretString>), Problems> {
+/// What a verb needs that asks a running server.
+#[derive(Debug)]
+pub struct ClientSettings {
+    /// Its address, from the flag, else `GREENROOM_SERVER`.
+    pub server: Url,
+    /// The API token.
+    pub token: Option<SecretString>,
+    /// Whose certificates are trusted besides the usual ones.
+    pub roots: Roots,
+}
+
+/// Reads what a verb needs that asks a running server; `server` is what the flag says.
+pub fn client_settings(server: Option<Url>) -> Result<ClientSettings, Problems> {
     let mut problems = Vec::new();
     let layers = Layers::read(None, Layer::default(), &mut problems);
     let mut reader = Reader { layers, problems };
-    let given = layer::environment_variable("GREENROOM_SERVER")
-        .map(|text| Value { name: String::from("GREENROOM_SERVER"), text });
+    let given = layer::environment_variable("GREENROOM_SERVER").map(|text| Value {
+        name: String::from("GREENROOM_SERVER"),
+        text,
+        file: None,
+    });
     let server = match (server, given) {
         (Some(server), _) => Some(server),
         (None, Some(value)) => reader.parse(&value, "use the base URL of a running greenroom", web_url),
         (None, None) => Url::parse("http://localhost:8080").ok(),
     };
     let token = reader.layers.get("api_token").map(|value| SecretString::from(value.text));
-    match server {
-        Some(mut server) if reader.problems.is_empty() => {
+    let roots = reader.roots();
+    match (server, roots) {
+        (Some(mut server), Some(roots)) if reader.problems.is_empty() => {
             if !server.path().ends_with('/') {
                 server.set_path(&format!("{}/", server.path()));
             }
-            Ok((server, token))
+            Ok(ClientSettings { server, token, roots })
         }
         _ => Err(Problems(reader.problems)),
     }
@@ -169,6 +194,12 @@ impl Reader {
         let gitlab_token =
             self.required("gitlab_token", "create an access token with scope `api` and role Developer");
         let gitlab_timeout = self.duration("gitlab_timeout", Duration::from_secs(1));
+        let rate_remedy = "use `20/s`, `600/m` and so on, or `off`";
+        let gitlab_rate = self.parsed("gitlab_rate", rate_remedy, |text| match text {
+            "off" => Ok(None),
+            text => text.parse().map(Some),
+        });
+        let roots = self.roots();
         let signing = self.layers.get("webhook_signing_token");
         let mut signing_tokens = Vec::new();
         for token in signing.iter().flat_map(Value::list) {
@@ -243,6 +274,8 @@ impl Reader {
             gitlab_url: gitlab_url?,
             gitlab_token: SecretString::from(gitlab_token?.text),
             gitlab_timeout: gitlab_timeout?,
+            gitlab_rate: gitlab_rate?,
+            roots: roots?,
             signing_tokens,
             secret_tokens,
             store_url: store_url.map_or_else(
@@ -258,8 +291,31 @@ impl Reader {
             keep_history: keep_history?,
             artifact_max_bytes: artifact_max_bytes?,
             log_json: log_json?,
+            secret_files: self.secret_files(),
             warnings,
         })
+    }
+
+    fn roots(&mut self) -> Option<Roots> {
+        let Some(value) = self.layers.get("ca_file") else { return Some(Roots::default()) };
+        self.parse(&value, "give the path of a readable PEM file of certificates", |path| {
+            let pem = std::fs::read(path).map_err(|error| format!("cannot be read ({error})"))?;
+            Roots::from_pem(&pem)
+        })
+    }
+
+    fn secret_files(&self) -> Vec<SecretFile> {
+        let secrets = [
+            ("gitlab_token", Secret::GitLabToken),
+            ("webhook_signing_token", Secret::SigningTokens),
+            ("webhook_secret_token", Secret::SecretTokens),
+            ("api_token", Secret::ApiToken),
+        ];
+        let file = |(key, secret)| {
+            let value = self.layers.get(key)?;
+            Some(SecretFile::new(secret, format!("{}_FILE", layer::variable(key)), &value.file?, &value.text))
+        };
+        secrets.into_iter().filter_map(file).collect()
     }
 
     fn warnings(&self, listen: SocketAddr, public_url: &Url) -> Vec<String> {

@@ -8,7 +8,7 @@ use super::{
     gitlab::{BOT, Gitlab, Pipeline, SIGNING_TOKEN},
     greenroom::Greenroom,
     until,
-    wire::Wire,
+    wire::{Call, Wire},
 };
 
 /// Dropped in this order: nobody talks any more when the wire asks for the verdicts.
@@ -34,9 +34,17 @@ impl World {
             ("GREENROOM_LISTEN", address.as_str()),
             ("GREENROOM_GITLAB_URL", wire.url().as_str()),
             ("GREENROOM_GITLAB_TOKEN", BOT),
+            ("GREENROOM_GITLAB_RATE", "off"),
             ("GREENROOM_WEBHOOK_SIGNING_TOKEN", SIGNING_TOKEN),
         ];
         let greenroom = Greenroom::start(&[usual.as_slice(), settings].concat()).await;
+        // It asks once how GitLab and its token are; who counts calls begins after that.
+        until("greenroom has asked for its token's health", PATIENCE, || async {
+            let asked =
+                |call: &Call| call.path.ends_with("/personal_access_tokens/self") && call.status.is_some();
+            wire.calls().iter().any(asked).then_some(())
+        })
+        .await;
         Self { greenroom, wire, gitlab }
     }
 }
