@@ -63,14 +63,15 @@ fn is_loopback(url: &Url) -> bool {
 pub fn certificate_refused(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        // An I/O error names the cause of what it wraps, but not what it wraps.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let refused =
-            wrapped.map_or_else(|| error.downcast_ref::<rustls::Error>(), |wrapped| wrapped.downcast_ref());
-        if let Some(rustls::Error::InvalidCertificate(why)) = refused {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
             return Some(told(why));
         }
-        cause = error.source();
+        // An I/O error names the source of what it wraps, but not what it wraps.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
     None
 }

@@ -5,7 +5,6 @@
 
 mod check;
 mod demo;
-
 mod output;
 mod sandbox;
 mod secrets;

@@ -40,7 +40,11 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<String>,
     /// What to log, such as `info`, `debug` or `greenroom::reconcile=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info,actix_server=warn")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info,actix_server=warn,rustls_platform_verifier=off"
+    )]
     log: String,
 }
 

@@ -1,5 +1,6 @@
 //! Errors, sorted by what to do next.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use gitlab::api::ApiError;
@@ -22,7 +23,7 @@ pub enum Class {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer: connection refused, time-out, TLS.
-    #[error("GitLab did not answer `{what}`: {source}")]
+    #[error("GitLab did not answer `{what}`: {}", with_causes(source))]
     Unreachable {
         /// Method and path.
         what: String,
@@ -94,6 +95,16 @@ pub enum Error {
     /// A file of ours could not be written while downloading.
     #[error("the download could not be written: {0}")]
     Disk(#[from] std::io::Error),
+}
+
+/// The error and its causes: the HTTP library's own words say little.
+fn with_causes(error: &reqwest::Error) -> String {
+    let (mut told, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
 }
 
 impl Error {

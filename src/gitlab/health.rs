@@ -234,3 +234,47 @@ async fn own_token(client: &Client) -> Result<TokenHealth, Error> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn token(expires_at: &str, scopes: &[&str]) -> TokenHealth {
+        TokenHealth {
+            name: String::from("GREENROOM_GITLAB_TOKEN"),
+            expires_at: expires_at.parse().ok(),
+            scopes: Some(scopes.iter().map(|&scope| scope.to_owned()).collect()),
+            refused: false,
+        }
+    }
+
+    fn health(version: &str, token: TokenHealth) -> Health {
+        Health {
+            version: Some(version.to_owned()),
+            tokens: vec![token],
+            unavailable: None,
+            checked_on: "2026-11-21".parse().ok(),
+        }
+    }
+
+    #[test]
+    fn a_token_that_lasts_and_a_gitlab_that_is_new_enough_are_nothing_to_warn_of() {
+        for version in ["17.4.0", "17.10.1-ee", "19.2.0-ee", "100.0.0-pre", "unheard of"] {
+            let all_well = health(version, token("2026-12-06", &["api", "read_api"]));
+            assert_eq!(all_well.warnings(), [], "{version}");
+        }
+        assert_eq!(health("19.2.0-ee", token("never", &["api"])).warnings(), []);
+        assert_eq!(Health::default().warnings(), [], "nothing is known yet");
+    }
+
+    #[test]
+    fn each_warning_says_what_to_do() {
+        let mut worst = health("17.3.9-ee", token("2026-12-05", &["read_api", "read_repository"]));
+        worst.tokens[0].refused = true;
+        worst.unavailable = Some(String::from("GitLab answered `GET metadata` with 502: Bad Gateway"));
+        let told = |Warning { code, text, remedy }| format!("{code}: {text}\n  hint: {remedy}");
+        assert_snapshot!(worst.warnings().into_iter().map(told).collect::<Vec<_>>().join("\n"));
+    }
+}
