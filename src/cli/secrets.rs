@@ -57,7 +57,7 @@ impl SecretsInUse {
                 match self.take(secret, new) {
                     Ok(()) => tracing::info!(setting = file.name, "a secret was replaced"),
                     Err(error) => {
-                        tracing::error!(setting = file.name, %error, "a secret could not be replaced")
+                        tracing::error!(setting = file.name, %error, "a secret could not be replaced");
                     }
                 }
             }

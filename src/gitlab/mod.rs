@@ -158,12 +158,11 @@ impl Forge {
     /// GitLab through the token for this project.
     async fn of(&self, project: ProjectId) -> Result<Client, Error> {
         let table = self.shared.keyring.table();
-        let credential = match table.only() {
-            Some(only) => Arc::clone(only),
-            None => {
-                let path = self.path(project).await.ok_or(Error::NoToken { project })?;
-                Arc::clone(table.of(&path))
-            }
+        let credential = if let Some(only) = table.only() {
+            Arc::clone(only)
+        } else {
+            let path = self.path(project).await.ok_or(Error::NoToken { project })?;
+            Arc::clone(table.of(&path))
         };
         Ok(self.through(table, credential))
     }

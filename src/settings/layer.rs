@@ -68,9 +68,8 @@ const OTHERS: [&str; 3] = ["server", "cache", "test_"];
 
 /// All layers, the winning one last.
 pub(super) struct Layers {
-    layers: Vec<Layer>,
-    /// For each layer, which secrets were read from files of their own.
-    files: Vec<BTreeMap<String, PathBuf>>,
+    /// Each with the secrets in it that were read from files of their own.
+    all: Vec<(Layer, BTreeMap<String, PathBuf>)>,
     /// Variables with our prefix that nobody reads; mistyped, most likely.
     pub(super) unknown: Vec<String>,
 }
@@ -101,8 +100,11 @@ impl Layers {
         let (environment, unknown) = environment(&known, problems);
         layers.push(environment);
         layers.push(flags);
-        let files = layers.iter_mut().map(|layer| read_secret_files(layer, problems)).collect();
-        Self { layers, files, unknown }
+        let with_files = |mut layer| {
+            let files = read_secret_files(&mut layer, problems);
+            (layer, files)
+        };
+        Self { all: layers.into_iter().map(with_files).collect(), unknown }
     }
 
     /// The winning value of `key`. An empty one counts as not set, so that the layer below shows through; only a flag
@@ -111,10 +113,8 @@ impl Layers {
         let is_set = |(text, origin): &&(String, Option<Origin>)| {
             *origin == Some(Origin::Flag) || !text.trim().is_empty()
         };
-        let layers = self.layers.iter().zip(&self.files).rev();
-        let ((text, origin), files) = layers
-            .filter_map(|(layer, files)| Some((layer.0.get(key)?, files)))
-            .find(|(value, _)| is_set(value))?;
+        let mut values = self.all.iter().rev().filter_map(|(layer, files)| Some((layer.0.get(key)?, files)));
+        let ((text, origin), files) = values.find(|(value, _)| is_set(value))?;
         if text.trim().is_empty() {
             return None;
         }

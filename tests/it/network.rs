@@ -4,9 +4,11 @@ use std::{fs, time::Instant};
 
 use assert_cmd::cargo::cargo_bin_cmd;
 use tempfile::TempDir;
+use url::Url;
 
 use crate::support::{
     PATIENCE,
+    gitlab::{BOT, Gitlab},
     tls::{Authority, Proxy, TlsFront},
     until,
     world::{Before, World},
@@ -89,6 +91,30 @@ async fn gitlab_is_reached_through_the_proxy_unless_it_is_excepted() {
     assert!(!asked.is_empty());
     // Not the object storage either, which is on this machine.
     assert!(asked.iter().all(|name| name == "gitlab.test:443"), "{asked:?}");
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn an_object_storage_with_a_private_authority_is_believed_too() {
+    let authority = Authority::new();
+    let (_folder, ca) = ca_file(&authority);
+    let world = World::start_with(&[("GREENROOM_CA_FILE", &ca)]).await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    world.wire.on("GET", "*/artifacts").always().answer(503, &[], "not yet");
+    let pipeline = world.build(mr, "from the storage").await;
+
+    let http =
+        reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let artifacts = format!("api/v4/projects/{}/jobs/{}/artifacts", Gitlab::PROJECT, pipeline.job);
+    let artifacts = world.gitlab.url().join(&artifacts).unwrap();
+    let redirect = http.get(artifacts).header("PRIVATE-TOKEN", BOT).send().await.unwrap();
+    let storage: Url = redirect.headers()["location"].to_str().unwrap().parse().unwrap();
+    let front = TlsFront::before(&storage, &authority, "localhost").await;
+    let secured = format!("https://localhost:{}{}", front.address.port(), storage.path());
+    world.wire.heal();
+    world.wire.on("GET", "*/artifacts").always().answer(302, &[("location", &secured)], "");
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "from the storage").await;
     world.ends_well().await;
 }
 
