@@ -36,7 +36,7 @@ pub struct SecretFile {
 }
 
 impl SecretFile {
-    /// Watches `path`, whose text, as [`secret_text`] reads it, is `current`.
+    /// Watches `path`, whose lines, with commas between them, are `current`.
     pub fn new(secret: Secret, name: String, path: &Path, current: &str) -> Self {
         let current = SecretString::from(current);
         Self { secret, name, path: path.to_owned(), current, next: None, trouble: None }

@@ -179,7 +179,11 @@ fn a_ca_file_without_a_certificate_is_told_before_anybody_is_called() {
     let ca = operator.writes("ca.pem", "our own authority\n");
     let (code, said) = refusal(operator.serve(&[&ENOUGH[..], &[("GREENROOM_CA_FILE", &*ca)]].concat()));
     assert_eq!(code, 2);
-    assert_snapshot!(said.replace(&ca, "[ca]"), @"");
+    assert_snapshot!(said.replace(&ca, "[ca]"), @"
+    the settings have 1 problem
+      GREENROOM_CA_FILE: `[ca]` holds no certificate
+        hint: give the path of a readable PEM file of certificates
+    ");
 }
 
 #[tokio::test]
