@@ -95,6 +95,7 @@ async fn a_closed_store_answers_with_errors(database: &Database) {
         store.queue_depth(1).await.map(drop),
         store.trouble(&mr(7)).await.map(drop),
         store.projects().await.map(drop),
+        store.project_path(42).await.map(drop),
         store.save(&seven, Some("ready")).await,
         store.preview(key).await.map(drop),
         store.preview_by_name(&seven.name).await.map(drop),
