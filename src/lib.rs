@@ -7,6 +7,7 @@
 //! | [`preview`] | the domain, pure: ids, names, states, reasons, what we know of a merge request |
 //! | [`clock`] | the only place that reads the time |
 //! | [`settings`] | the only place that reads the environment and the settings file |
+//! | [`outgoing`] | how others are reached over HTTP: trusted certificates, proxies |
 //! | [`telemetry`] | logs and metrics |
 //! | [`webhook`] | GitLab's POST → a verified, stored hint |
 //! | [`store`] | all SQL: deliveries, work queue, previews, history |
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod engine;
 pub mod gateway;
 pub mod gitlab;
+pub mod outgoing;
 pub mod preview;
 pub mod reconcile;
 pub mod render;

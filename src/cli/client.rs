@@ -9,7 +9,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::Failure;
-use crate::settings::client_settings;
+use crate::outgoing::{Outgoing, certificate_refused};
+use crate::settings::{ClientSettings, client_settings};
 
 /// Whom to ask.
 #[derive(Debug, clap::Args)]
@@ -62,16 +63,16 @@ fn id_of(path: &str, list: &Value) -> Option<u64> {
 
 /// Speaks to one server.
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: Outgoing,
     server: Url,
     token: Option<SecretString>,
 }
 
 impl Client {
     pub(super) fn new(flag: ServerFlag) -> Result<Self, Failure> {
-        let (server, token) =
+        let ClientSettings { server, token, roots } =
             client_settings(flag.server).map_err(|problem| Failure::Findings(problem.to_string()))?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
+        let http = Outgoing::new(&roots, |http| http.timeout(Duration::from_secs(20)))?;
         Ok(Self { http, server, token })
     }
 
@@ -86,12 +87,15 @@ impl Client {
     async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
         let server = &self.server;
         let url = server.join(path)?;
-        let mut request = self.http.request(method, url.clone());
+        let mut request = self.http.to(&url).request(method, url.clone());
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }
         let answer = request.send().await.map_err(|error| {
-            Failure::Unavailable(anyhow!(error.without_url()).context(format!("{server} does not answer")))
+            Failure::Unavailable(match certificate_refused(&error) {
+                Some(why) => anyhow!("{server} was not asked: {why}"),
+                None => anyhow!(error.without_url()).context(format!("{server} does not answer")),
+            })
         })?;
         let status = answer.status();
         let body: Value =

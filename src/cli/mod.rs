@@ -12,6 +12,7 @@ mod logs;
 mod output;
 mod refresh;
 mod sandbox;
+mod secrets;
 mod serve;
 mod stop;
 mod why;

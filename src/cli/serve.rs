@@ -9,24 +9,25 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, guard, web};
 use anyhow::Context;
-use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::secrets::{SecretsInUse, webhook_secrets};
 use super::{ConfigFlag, Failure};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
-use crate::gitlab::{self, ArtifactLimits, Forge};
+use crate::gitlab::{self, ArtifactLimits, Credentials, Forge};
 use crate::reconcile::{Awaited, Controller, Links, Parts};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
 use crate::telemetry::{self, Health, Looks, Warning};
-use crate::web::{self as api, Api};
-use crate::webhook::{self, Intake, Secrets, SigningKey};
+use crate::web::{self as api, Api, ApiToken};
+use crate::webhook::{self, Intake, SigningKey};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
@@ -39,7 +40,11 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<String>,
     /// What to log, such as `info`, `debug` or `greenroom::reconcile=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info,actix_server=warn")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info,actix_server=warn,rustls_platform_verifier=off"
+    )]
     log: String,
 }
 
@@ -94,6 +99,7 @@ pub(super) struct Server {
     http: ServerHandle,
     http_task: JoinHandle<std::io::Result<()>>,
     controller: JoinHandle<()>,
+    beside: TaskTracker,
     stop: CancellationToken,
     store: Store,
     _lock: Option<File>,
@@ -126,10 +132,17 @@ impl Server {
 
         let limits = Limits { archive_bytes: settings.artifact_max_bytes, ..Limits::default() };
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
+        let credentials = Credentials::one(gitlab::Token {
+            name: String::from("GREENROOM_GITLAB_TOKEN"),
+            secret: settings.gitlab_token.clone(),
+        });
         let forge = Forge::new(gitlab::Settings {
             url: settings.gitlab_url.clone(),
-            token: settings.gitlab_token.clone(),
+            credentials: credentials.clone(),
             timeout: settings.gitlab_timeout,
+            rate: settings.gitlab_rate,
+            roots: settings.roots.clone(),
+            paths: paths(store.clone()),
         })?;
         let looks = Arc::new(Looks::default());
         let health = Health::new(move || clock.now());
@@ -150,32 +163,29 @@ impl Server {
             named_projects: projects.named().to_vec(),
             born: born.parse().unwrap_or(i64::MAX),
             has_wildcards: projects.has_wildcards(),
+            health: health.clone(),
             looks: Arc::clone(&looks),
             awaited: Awaited::default(),
         });
 
-        let secrets = Secrets::new(
-            settings
-                .signing_tokens
-                .iter()
-                .map(|token| token.expose_secret().parse::<SigningKey>())
-                .collect::<Result<_, _>>()?,
-            settings.secret_tokens.clone(),
-        );
+        let secrets = webhook_secrets(&settings.signing_tokens, &settings.secret_tokens)?;
         let intake = web::Data::new(Intake::new(
             secrets,
             Box::new(move |path| projects.serves(path)),
             store.clone(),
             clock,
         ));
-        let (counts, hooks) = (intake.clone(), intake.clone());
+        let api_token = ApiToken::new(settings.api_token.clone());
+        let secrets =
+            SecretsInUse::new(&settings, credentials, forge.clone(), intake.clone(), api_token.clone());
+        let (counts, hooks, calls) = (intake.clone(), intake.clone(), forge.clone());
         let api = web::Data::new(Api {
             store: store.clone(),
             clock,
-            token: settings.api_token.clone(),
+            token: api_token,
             looks,
             deliveries: Arc::new(move || counts.counts().map(|(outcome, n)| (outcome.as_str(), n)).collect()),
-            gitlab: Arc::new(move || forge.calls().snapshot().to_vec()),
+            gitlab: Arc::new(move || calls.calls().snapshot().to_vec()),
             health: health.clone(),
             instance: instance.clone(),
         });
@@ -214,12 +224,18 @@ impl Server {
         let run = controller.run(settings.resync_interval, retention, stop.clone());
         let controller = tokio::spawn(run);
         let every = settings.resync_interval.min(WATCH);
-        tokio::spawn(webhook::watch(hooks, health.clone(), every, settings.resync_interval, stop.clone()));
         let remedy = "change the setting and start greenroom again";
         let found = settings.warnings.iter().map(|text| Warning::new("settings", text, remedy));
         health.set("settings", found.collect());
+        let beside = TaskTracker::new();
+        beside.spawn(webhook::watch(hooks, health.clone(), every, settings.resync_interval, stop.clone()));
+        beside.spawn(tell_of_gitlab(forge.clone(), health, every, stop.clone()));
+        beside.spawn(secrets.follow(settings.secret_files, stop.clone()));
+        let asked = stop.clone();
+        beside.spawn(async move { forge.watch_health(&asked).await });
+        beside.close();
         tracing::info!(%address, instance, gitlab = %settings.gitlab_url, "serving");
-        Ok(Self { http: handle, http_task, controller, stop, store, _lock: lock })
+        Ok(Self { http: handle, http_task, controller, beside, stop, store, _lock: lock })
     }
 
     /// Waits until a part ends that should not; names it.
@@ -239,7 +255,8 @@ impl Server {
     pub(super) async fn stop(self) {
         self.stop.cancel();
         let drained = async {
-            let ((), controller) = tokio::join!(self.http.stop(true), self.controller);
+            let ((), controller, ()) =
+                tokio::join!(self.http.stop(true), self.controller, self.beside.wait());
             if let Err(error) = controller {
                 tracing::error!(%error, "the controller did not end well");
             }
@@ -253,11 +270,32 @@ impl Server {
     }
 }
 
+/// Project paths as verified webhooks told them.
+fn paths(store: Store) -> gitlab::Paths {
+    Arc::new(move |project| {
+        let store = store.clone();
+        Box::pin(async move {
+            store.project_path(project).await.unwrap_or_else(|error| {
+                tracing::warn!(project.id = project, %error, "the path of a project cannot be read");
+                None
+            })
+        })
+    })
+}
+
 fn links(settings: &Settings) -> Links {
     Links {
         scheme: settings.public_url.scheme().to_owned(),
         domain: settings.preview_domain.clone(),
         port: settings.public_url.port(),
+    }
+}
+
+/// Hands on what is known of GitLab's health.
+async fn tell_of_gitlab(forge: Forge, health: Health, every: Duration, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+        let found = forge.health().warnings().into_iter();
+        health.set("gitlab", found.map(|found| Warning::new(found.code, found.text, found.remedy)).collect());
     }
 }
 

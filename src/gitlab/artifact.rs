@@ -47,10 +47,13 @@ impl Forge {
         let path = format!("projects/{project}/jobs/{job}/artifacts");
         let what = format!("GET {path}");
         let bad = |why: &str| Error::Unreadable { what: what.clone(), why: why.to_owned() };
-        let mut url = self.client.api_url(&path).map_err(|error| bad(&error.to_string()))?;
+        let client = self.of(project).await?;
+        let mut url = client.api_url(&path).map_err(|error| bad(&error.to_string()))?;
         let mut hops = 0;
         let response = loop {
-            let response = match self.client.download(url.clone(), hops == 0).await {
+            let answer =
+                if hops == 0 { client.download(url.clone()).await } else { client.fetch(url.clone()).await };
+            let response = match answer {
                 Ok(response) => response,
                 Err(error) if hops == 0 && error.is_not_found() => return Ok(None),
                 Err(error) => return Err(error),

@@ -1,19 +1,26 @@
 //! Our HTTP client under the `gitlab` crate's endpoints.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use gitlab::api::{ApiError, AsyncClient, RestClient};
+use gitlab::api::{self, ApiError, AsyncClient, AsyncQuery, Endpoint, RestClient};
 use http::header::{ACCEPT, RETRY_AFTER, USER_AGENT};
 use http::{Method, Response, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::budget::{Budget, Lane};
+use super::calls::CallCount;
+use super::credentials::{Credential, Table};
 use super::error::WEB_PAGE;
 use super::{Error, Settings};
+use crate::outgoing::{Outgoing, certificate_refused};
+
+/// The most that GitLab puts on one page.
+const PER_PAGE: usize = 100;
 
 /// The most we read of one answer; a page of 100 merge requests has about 300 KB.
 const LARGEST_ANSWER: u64 = 16 << 20;
@@ -30,92 +37,126 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest wait that GitLab may ask for in one go.
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 
-/// How often GitLab was called.
-#[derive(Debug, Default)]
-pub struct CallCount {
-    reads: AtomicU64,
-    writes: AtomicU64,
-    errors: AtomicU64,
-}
-
-impl CallCount {
-    /// Reads, writes, and how many of both ended in an error.
-    pub fn snapshot(&self) -> [(&'static str, u64); 3] {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        [("read", read(&self.reads)), ("write", read(&self.writes)), ("error", read(&self.errors))]
-    }
-}
-
+/// The way to GitLab, which all tokens share.
 #[derive(Debug)]
-pub(super) struct Client {
-    base: Url,
-    token: SecretString,
-    http: reqwest::Client,
+pub(super) struct Link {
+    /// Of the API, `…/api/v4/`.
+    api: Url,
+    http: Outgoing,
     pub(super) calls: CallCount,
-    /// GitLab wants to hear nothing before this time.
-    quiet_until: Mutex<Option<Instant>>,
+    /// None: as many calls as there are.
+    pub(super) budget: Option<Budget>,
 }
 
-impl Client {
-    pub(super) fn new(settings: Settings) -> Result<Self, Error> {
-        let mut base = settings.url;
+impl Link {
+    pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
+        let wrong = |error: &dyn std::fmt::Display| Error::Request(error.to_string());
+        let mut base = settings.url.clone();
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
         // A redirect would carry the token to wherever it points: none is followed.
-        let mut http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .read_timeout(settings.timeout)
-            .timeout(settings.timeout);
-        if is_loopback(&base) {
-            // No proxy can reach this machine's own loopback.
-            http = http.no_proxy();
-        }
-        let http = http.build().map_err(|error| Error::Request(error.to_string()))?;
+        let http = Outgoing::new(&settings.roots, |http| {
+            http.redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(Duration::from_secs(5))
+                .read_timeout(settings.timeout)
+                .timeout(settings.timeout)
+        });
         Ok(Self {
-            base,
-            token: settings.token,
-            http,
+            api: base.join("api/v4/").map_err(|error| wrong(&error))?,
+            http: http.map_err(|error| wrong(&error))?,
             calls: CallCount::default(),
-            quiet_until: Mutex::default(),
+            budget: settings.rate.map(Budget::new),
         })
     }
+}
 
-    fn quiet_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
+/// GitLab through one token, for one lane. Made for each call.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) link: Arc<Link>,
+    pub(super) table: Arc<Table>,
+    pub(super) credential: Arc<Credential>,
+    pub(super) lane: Lane,
+}
+
+impl Client {
+    /// Whether our token is the one for the project with this path.
+    pub(super) fn is_for(&self, path: &str) -> bool {
+        Arc::ptr_eq(self.table.of(path), &self.credential)
     }
 
-    /// How long GitLab still wants to hear nothing.
-    fn quiet_for(&self) -> Option<Duration> {
-        let until = *self.quiet_until();
-        until?.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    pub(super) async fn get<T: DeserializeOwned + 'static>(
+        &self,
+        endpoint: impl Endpoint + Sync,
+    ) -> Result<T, Error> {
+        let what = named(&endpoint);
+        endpoint.query_async(self).await.map_err(|error| Error::from_api(error, what))
+    }
+
+    /// All pages of a list. GitLab says which page is the next one, so that a full last page is not followed by an empty
+    /// one, as the crate's own paging does.
+    pub(super) async fn all<T: DeserializeOwned>(
+        &self,
+        endpoint: impl Endpoint + api::Pageable,
+    ) -> Result<Vec<T>, Error> {
+        let what = || named(&endpoint);
+        let unreadable = |why: String| Error::Unreadable { what: what(), why };
+        let mut all: Vec<T> = Vec::new();
+        let mut page = 1;
+        loop {
+            let mut url = self
+                .api_url(&endpoint.endpoint())
+                .map_err(|error| Error::Request(format!("{}: {error}", what())))?;
+            endpoint.parameters().add_to_url(&mut url);
+            url.query_pairs_mut()
+                .append_pair("per_page", &PER_PAGE.to_string())
+                .append_pair("page", &page.to_string());
+            let answer = self.ask(endpoint.method(), url, None).await?;
+            if !answer.status().is_success() {
+                return Err(unreadable(format!("it leads elsewhere (status {})", answer.status().as_u16())));
+            }
+            let items: Vec<T> =
+                serde_json::from_slice(answer.body()).map_err(|error| unreadable(error.to_string()))?;
+            let full = items.len() >= PER_PAGE;
+            all.extend(items);
+            let next = match answer.headers().get("x-next-page").map(|next| next.to_str().unwrap_or_default())
+            {
+                Some(next) => next.trim().parse().ok(),
+                None => full.then_some(page + 1),
+            };
+            match next {
+                Some(next) if next > page => page = next,
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// The body as it comes.
+    pub(super) async fn raw(&self, endpoint: impl Endpoint + Sync) -> Result<Vec<u8>, Error> {
+        let what = named(&endpoint);
+        api::raw(endpoint).query_async(self).await.map_err(|error| Error::from_api(error, what))
+    }
+
+    /// Asks for something to be done; the answer's body is of no matter.
+    pub(super) async fn send(&self, endpoint: impl Endpoint + Sync) -> Result<(), Error> {
+        let what = named(&endpoint);
+        api::ignore(endpoint).query_async(self).await.map_err(|error| Error::from_api(error, what))
     }
 
     pub(super) fn api_url(&self, path: &str) -> Result<Url, url::ParseError> {
-        self.base.join("api/v4/")?.join(path)
+        self.link.api.join(path)
     }
 
-    /// Sends one request; any answer but a redirect or a success is an error. The body is not read yet.
-    pub(super) async fn send(
-        &self,
-        method: Method,
-        url: Url,
-        with_token: bool,
-        body: Option<(String, Vec<u8>)>,
-    ) -> Result<reqwest::Response, Error> {
-        self.send_for(method, url, with_token, body, None).await
-    }
-
-    /// Sends one request to the API and reads the answer.
-    pub(super) async fn ask(
+    /// Makes one call to the API and reads the answer.
+    async fn ask(
         &self,
         method: Method,
         url: Url,
         body: Option<(String, Vec<u8>)>,
     ) -> Result<Response<Bytes>, Error> {
         let what = format!("{method} {}", url.path());
-        let answer = self.send(method, url, true, body).await?;
+        let answer = self.call(method, url, body, None).await?;
         let mut response = Response::builder().status(answer.status());
         if let Some(headers) = response.headers_mut() {
             headers.clone_from(answer.headers());
@@ -124,33 +165,47 @@ impl Client {
         response.body(body).map_err(|error| Error::Request(error.to_string()))
     }
 
-    /// Asks for a large file, which may take long as long as something comes.
-    pub(super) async fn download(&self, url: Url, with_token: bool) -> Result<reqwest::Response, Error> {
-        self.send_for(Method::GET, url, with_token, None, Some(LONGEST_DOWNLOAD)).await
+    /// Asks GitLab for a large file, which may take long as long as something comes. It may be elsewhere: then the answer
+    /// is a redirect, see [`Self::fetch`].
+    pub(super) async fn download(&self, url: Url) -> Result<reqwest::Response, Error> {
+        self.call(Method::GET, url, None, Some(LONGEST_DOWNLOAD)).await
     }
 
-    async fn send_for(
+    /// Fetches a large file from elsewhere, where our token must not go.
+    pub(super) async fn fetch(&self, url: Url) -> Result<reqwest::Response, Error> {
+        let what = format!("GET {}", url.path());
+        let request = self.link.http.to(&url).get(url).timeout(LONGEST_DOWNLOAD);
+        let response = answer(request, &what).await?;
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            let after = asked_pause(&response).unwrap_or(DEFAULT_PAUSE);
+            return Err(Error::RateLimited { what, after });
+        }
+        succeeded(response, what).await
+    }
+
+    /// Makes one call to the API; any answer but a redirect or a success is an error. The body is not read yet.
+    async fn call(
         &self,
         method: Method,
         url: Url,
-        with_token: bool,
         body: Option<(String, Vec<u8>)>,
         at_most: Option<Duration>,
     ) -> Result<reqwest::Response, Error> {
         let what = format!("{method} {}", url.path());
-        if let Some(after) = self.quiet_for().filter(|_| with_token) {
+        if let Some(after) = self.credential.quiet_for() {
             return Err(Error::RateLimited { what, after });
         }
-        let counter = if method == Method::GET { &self.calls.reads } else { &self.calls.writes };
-        counter.fetch_add(1, Ordering::Relaxed);
-        let mut request = self
-            .http
-            .request(method, url)
-            .header(USER_AGENT, concat!("greenroom/", env!("CARGO_PKG_VERSION")))
-            .header(ACCEPT, "application/json, */*;q=0.1");
-        if with_token {
-            request = request.header("PRIVATE-TOKEN", self.token.expose_secret());
+        if let Some(budget) = &self.link.budget
+            && let Err(after) = budget.leave(self.lane, || self.credential.quiet_for()).await
+        {
+            return Err(Error::RateLimited { what, after });
         }
+        let below = url.path().strip_prefix(self.link.api.path()).unwrap_or_default();
+        self.link.calls.call(&method, below);
+        let mut request = self.link.http.to(&url).request(method, url);
+        request = request
+            .header(ACCEPT, "application/json, */*;q=0.1")
+            .header("PRIVATE-TOKEN", self.credential.secret.expose_secret());
         if let Some(at_most) = at_most {
             request = request.timeout(at_most);
         }
@@ -158,40 +213,48 @@ impl Client {
             request = request.header(http::header::CONTENT_TYPE, kind).body(body);
         }
         let answer = async {
-            let response = request
-                .send()
-                .await
-                .map_err(|source| Error::Unreachable { what: what.clone(), source: source.without_url() })?;
-            let status = response.status();
-            if status.is_success() || status.is_redirection() {
-                return Ok(response);
-            }
-            if status == StatusCode::TOO_MANY_REQUESTS {
+            let response = answer(request, &what).await?;
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
                 let asked = asked_pause(&response);
-                if let Some(pause) = asked.filter(|_| with_token) {
+                if let Some(pause) = asked {
                     // The limit is the token's, not this call's. One that says no time is of this kind of call alone.
-                    *self.quiet_until() = Some(Instant::now() + pause);
+                    self.credential.be_quiet_for(pause);
                 }
                 return Err(Error::RateLimited { what, after: asked.unwrap_or(DEFAULT_PAUSE) });
             }
-            let body = read(response, 64 << 10, "").await.unwrap_or_default();
-            Err(Error::Status { what, status: status.as_u16(), message: message(&body) })
+            succeeded(response, what).await
         };
         let answer = answer.await;
         if answer.is_err() {
-            self.calls.errors.fetch_add(1, Ordering::Relaxed);
+            self.link.calls.error();
         }
         answer
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+/// An endpoint as errors name it.
+fn named(endpoint: &impl Endpoint) -> String {
+    format!("{} {}", endpoint.method(), endpoint.endpoint())
+}
+
+async fn answer(request: reqwest::RequestBuilder, what: &str) -> Result<reqwest::Response, Error> {
+    let request = request.header(USER_AGENT, concat!("greenroom/", env!("CARGO_PKG_VERSION")));
+    request.send().await.map_err(|error| {
+        let host = error.url().and_then(Url::host_str).unwrap_or_default().to_owned();
+        match certificate_refused(&error) {
+            Some(why) => Error::Certificate { what: what.to_owned(), host, why },
+            None => Error::Unreachable { what: what.to_owned(), source: error.without_url() },
+        }
+    })
+}
+
+async fn succeeded(response: reqwest::Response, what: String) -> Result<reqwest::Response, Error> {
+    let status = response.status();
+    if status.is_success() || status.is_redirection() {
+        return Ok(response);
     }
+    let body = read(response, 64 << 10, "").await.unwrap_or_default();
+    Err(Error::Status { what, status: status.as_u16(), message: message(&body) })
 }
 
 /// `Retry-After` in seconds; GitLab's application limits leave it out.

@@ -46,7 +46,7 @@ impl Forge {
         if link.len() <= LONGEST_LINK {
             endpoint.target_url(link);
         }
-        match self.send(built(endpoint.build())?).await {
+        match self.of(project).await?.send(built(endpoint.build())?).await {
             Err(error) if error.status() == Some(400) && error.message().contains(NO_CHANGE) => Ok(()),
             other => other,
         }
@@ -73,7 +73,7 @@ impl Forge {
             .name(name)
             .pipeline_id(status.pipeline_id)
             .build();
-        let mut shapes: Vec<Shape> = self.all(built(endpoint)?).await?;
+        let mut shapes: Vec<Shape> = self.of(project).await?.all(built(endpoint)?).await?;
         // Older servers know neither the filter nor the field; a commit has few pipelines.
         shapes.retain(|shape| shape.pipeline_id.is_none_or(|id| id == status.pipeline_id));
         let newest = shapes.into_iter().max_by_key(|shape| shape.id);

@@ -65,7 +65,7 @@ impl Forge {
     /// The environment with this id; `None` when GitLab does not show it.
     pub async fn environment(&self, project: ProjectId, id: u64) -> Result<Option<Environment>, Error> {
         let endpoint = environments::Environment::builder().project(project).environment(id).build();
-        found(self.get(built(endpoint)?).await)
+        found(self.of(project).await?.get(built(endpoint)?).await)
     }
 
     /// The environment with this name, if there is one.
@@ -75,7 +75,7 @@ impl Forge {
         name: &str,
     ) -> Result<Option<Environment>, Error> {
         let endpoint = environments::Environments::builder().project(project).name(name).build();
-        let all: Vec<Environment> = self.all(built(endpoint)?).await?;
+        let all: Vec<Environment> = self.of(project).await?.all(built(endpoint)?).await?;
         Ok(all.into_iter().find(|environment| environment.name == name))
     }
 
@@ -86,7 +86,7 @@ impl Forge {
             .search(ENVIRONMENT_PREFIX)
             .states(environments::EnvironmentState::Stopped)
             .build();
-        let all: Vec<Environment> = self.all(built(endpoint)?).await?;
+        let all: Vec<Environment> = self.of(project).await?.all(built(endpoint)?).await?;
         Ok(all.into_iter().map(|environment| environment.id).collect())
     }
 
@@ -108,7 +108,7 @@ impl Forge {
                 ("tier", String::from("development")),
             ],
         };
-        match self.get(call).await {
+        match self.of(project).await?.get(call).await {
             Ok(environment) => Ok(Some(environment)),
             Err(error) if error.status() == Some(400) && error.message().contains("taken") => Ok(None),
             Err(error) => Err(error),
@@ -123,12 +123,14 @@ impl Forge {
         url: &str,
         description: &str,
     ) -> Result<(), Error> {
-        self.send(Call {
-            method: Method::PUT,
-            path: format!("projects/{project}/environments/{id}"),
-            form: vec![("external_url", url.to_owned()), ("description", description.to_owned())],
-        })
-        .await
+        self.of(project)
+            .await?
+            .send(Call {
+                method: Method::PUT,
+                path: format!("projects/{project}/environments/{id}"),
+                form: vec![("external_url", url.to_owned()), ("description", description.to_owned())],
+            })
+            .await
     }
 
     /// Stops an environment without running any job; the state it then has, `None` when GitLab does not show it.
@@ -144,14 +146,15 @@ impl Forge {
             path: format!("projects/{project}/environments/{id}/stop"),
             form: vec![("force", String::from("true"))],
         };
-        let stopped: Option<Environment> = found(self.get(call).await)?;
+        let stopped: Option<Environment> = found(self.of(project).await?.get(call).await)?;
         Ok(stopped.map(|environment| environment.state))
     }
 
     /// Deletes a stopped environment and its deployments. One that is gone already is fine.
     pub async fn delete_environment(&self, project: ProjectId, id: u64) -> Result<(), Error> {
         let path = format!("projects/{project}/environments/{id}");
-        found(self.send(Call { method: Method::DELETE, path, form: Vec::new() }).await).map(drop)
+        found(self.of(project).await?.send(Call { method: Method::DELETE, path, form: Vec::new() }).await)
+            .map(drop)
     }
 
     /// Records a running deployment; its id.
@@ -174,7 +177,7 @@ impl Forge {
             .tag(false)
             .status(endpoints::DeploymentStatus::Running)
             .build();
-        let shape: Shape = self.get(built(endpoint)?).await?;
+        let shape: Shape = self.of(project).await?.get(built(endpoint)?).await?;
         Ok(shape.id)
     }
 
@@ -190,7 +193,7 @@ impl Forge {
             .deployment_id(id)
             .status(outcome.into())
             .build();
-        match self.send(built(endpoint)?).await {
+        match self.of(project).await?.send(built(endpoint)?).await {
             // GitLab refuses a transition into the state that is held (CONTRACT of the deployments API: 400).
             Err(error) if matches!(error.status(), Some(400 | 404)) => Ok(()),
             other => other,
@@ -215,7 +218,7 @@ impl Forge {
             .status(endpoints::DeploymentStatusFilter::Running)
             .build();
         // The crate does not page deployments. One page (20) is enough: whoever asks finishes these and asks again.
-        let shapes: Vec<Shape> = self.get(built(endpoint)?).await?;
+        let shapes: Vec<Shape> = self.of(project).await?.get(built(endpoint)?).await?;
         // A deployment with a job belongs to CI and cannot be changed by API.
         Ok(shapes.into_iter().filter(|shape| shape.deployable.is_none()).map(|s| (s.id, s.sha)).collect())
     }

@@ -1,8 +1,11 @@
 //! Errors, sorted by what to do next.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use gitlab::api::ApiError;
+
+use crate::preview::ProjectId;
 
 /// What stands for the message of an error that came as a web page.
 pub(super) const WEB_PAGE: &str = "a web page instead of an answer";
@@ -20,13 +23,37 @@ pub enum Class {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer: connection refused, time-out, TLS.
-    #[error("GitLab did not answer `{what}`: {source}")]
+    #[error("GitLab did not answer `{what}`: {}", with_causes(source))]
     Unreachable {
         /// Method and path.
         what: String,
         /// Why.
         #[source]
         source: reqwest::Error,
+    },
+    /// Whoever answered could not prove to be who we asked.
+    #[error("`{what}` was not sent to {host}: {why}")]
+    Certificate {
+        /// Method and path.
+        what: String,
+        /// The host that was asked.
+        host: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// There are several tokens, and nothing tells which one is for this project.
+    #[error("project {project} cannot be asked for: its path is not known yet, so neither is its token")]
+    NoToken {
+        /// The project.
+        project: ProjectId,
+    },
+    /// The project has another path than we thought, and its token is another one.
+    #[error("project {project} is `{path}`, and the token that was used for it is not meant for that path")]
+    OtherToken {
+        /// The project.
+        project: ProjectId,
+        /// The path that GitLab named.
+        path: String,
     },
     /// GitLab asks us to slow down.
     #[error("GitLab asks to wait {} s before the next `{what}`", after.as_secs())]
@@ -70,13 +97,26 @@ pub enum Error {
     Disk(#[from] std::io::Error),
 }
 
+/// The error and its causes: the HTTP library's own words say little.
+fn with_causes(error: &reqwest::Error) -> String {
+    let (mut told, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
+}
+
 impl Error {
     /// What to do next.
     pub fn class(&self) -> Class {
         match self {
             Self::RateLimited { after, .. } => Class::Retry(Some(*after)),
             // Not shown is like not allowed: GitLab hides what a token may not see.
-            Self::Status { status: 401 | 403 | 404, .. } | Self::Request(_) => Class::Operator,
+            Self::Status { status: 401 | 403 | 404, .. }
+            | Self::Certificate { .. }
+            | Self::NoToken { .. }
+            | Self::Request(_) => Class::Operator,
             _ => Class::Retry(None),
         }
     }

@@ -1,8 +1,11 @@
 //! Merge requests, and the files and commits they point at.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gitlab::api;
 use gitlab::api::projects::merge_requests as endpoints;
 use gitlab::api::projects::repository;
-use gitlab::api::{self, AsyncQuery};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -29,18 +32,20 @@ struct References {
 }
 
 impl Shape {
-    /// The project's path: from the full reference (`acme/web!7`), which servers before 12.7 do not send, else from the
-    /// link.
     fn project_path(&self) -> Option<String> {
-        let reference = self.references.as_ref().and_then(|references| references.full.rsplit_once('!'));
-        let link = || {
-            let url: Url = self.web_url.as_deref()?.parse().ok()?;
-            let (path, _) =
-                url.path().split_once("/-/").or_else(|| url.path().split_once("/merge_requests/"))?;
-            Some(path.trim_matches('/').to_owned())
-        };
-        reference.map(|(path, _)| path.to_owned()).or_else(link).filter(|path| !path.is_empty())
+        project_path(self.references.as_ref(), self.web_url.as_deref())
     }
+}
+
+/// The project's path: from the full reference (`acme/web!7`), which servers before 12.7 do not send, else from the link.
+fn project_path(references: Option<&References>, web_url: Option<&str>) -> Option<String> {
+    let reference = references.and_then(|references| references.full.rsplit_once('!'));
+    let link = || {
+        let url: Url = web_url?.parse().ok()?;
+        let (path, _) = url.path().split_once("/-/").or_else(|| url.path().split_once("/merge_requests/"))?;
+        Some(path.trim_matches('/').to_owned())
+    };
+    reference.map(|(path, _)| path.to_owned()).or_else(link).filter(|path| !path.is_empty())
 }
 
 /// A line of the list, and all that may change a decision without any other event.
@@ -53,12 +58,18 @@ struct Line {
     labels: Option<Vec<String>>,
     target_branch: String,
     updated_at: Option<String>,
+    references: Option<References>,
+    web_url: Option<String>,
 }
 
 impl Line {
+    fn project_path(&self) -> Option<String> {
+        project_path(self.references.as_ref(), self.web_url.as_deref())
+    }
+
     fn into_open(mut self) -> OpenMergeRequest {
         self.labels.iter_mut().for_each(|labels| labels.sort());
-        let Self { iid, state, sha, draft, labels, target_branch, updated_at } = self;
+        let Self { iid, state, sha, draft, labels, target_branch, updated_at, .. } = self;
         let said = format!("{state:?} {sha:?} {draft:?} {labels:?} {target_branch:?} {updated_at:?}");
         OpenMergeRequest { iid, fingerprint: hex::encode(&Sha256::digest(said)[..16]) }
     }
@@ -78,7 +89,8 @@ impl Forge {
     pub async fn merge_request(&self, key: MrKey) -> Result<MergeRequest, Error> {
         let endpoint =
             endpoints::MergeRequest::builder().project(key.project_id).merge_request(key.iid).build();
-        let shape: Shape = self.get(built(endpoint)?).await?;
+        let client = self.of(key.project_id).await?;
+        let shape: Shape = client.get(built(endpoint)?).await?;
         if shape.iid != key.iid {
             let why = format!("it speaks of !{}", shape.iid);
             return Err(Error::Unreadable { what: format!("GET merge request {key}"), why });
@@ -87,6 +99,7 @@ impl Forge {
             let why = String::from("it does not name its project");
             return Err(Error::Unreadable { what: format!("GET merge request {key}"), why });
         };
+        self.check_path(&client, key.project_id, &project_path)?;
         Ok(MergeRequest {
             key,
             project_path,
@@ -105,7 +118,11 @@ impl Forge {
             .project(project)
             .state(endpoints::MergeRequestState::Opened)
             .build();
-        let lines: Vec<Line> = self.all(built(endpoint)?).await?;
+        let client = self.of(project).await?;
+        let lines: Vec<Line> = client.all(built(endpoint)?).await?;
+        if let Some(path) = lines.first().and_then(Line::project_path) {
+            self.check_path(&client, project, &path)?;
+        }
         Ok(lines.into_iter().map(Line::into_open).collect())
     }
 
@@ -121,8 +138,21 @@ impl Forge {
             .state(endpoints::MergeRequestState::Opened)
             .source_branch(branch)
             .build();
-        let shapes: Vec<Shape> = self.all(built(endpoint)?).await?;
+        let shapes = self.listed(project, built(endpoint)?).await?;
         Ok(shapes.into_iter().map(|shape| MrKey::new(project, shape.iid)).collect())
+    }
+
+    async fn listed(
+        &self,
+        project: ProjectId,
+        endpoint: endpoints::MergeRequests<'_>,
+    ) -> Result<Vec<Shape>, Error> {
+        let client = self.of(project).await?;
+        let shapes: Vec<Shape> = client.all(endpoint).await?;
+        if let Some(path) = shapes.first().and_then(Shape::project_path) {
+            self.check_path(&client, project, &path)?;
+        }
+        Ok(shapes)
     }
 
     /// The text of a file at a ref; `None` only when GitLab says that the *file* is not there.
@@ -136,9 +166,7 @@ impl Forge {
     ) -> Result<Option<String>, Error> {
         let endpoint =
             repository::files::FileRaw::builder().project(project).file_path(path).ref_(reference).build();
-        let what = format!("GET projects/{project}/repository/files/{path}/raw");
-        let answer: Result<Vec<u8>, _> = api::raw(built(endpoint)?).query_async(&*self.client).await;
-        match answer.map_err(|error| Error::from_api(error, what.clone())) {
+        match self.of(project).await?.raw(built(endpoint)?).await {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Ok(Some(text)),
                 // Our file's reader says in words what is wrong with it.
@@ -149,8 +177,8 @@ impl Forge {
         }
     }
 
-    /// The projects that the token's user is a member of: ids and paths.
-    pub async fn own_projects(&self) -> Result<Vec<(ProjectId, String)>, Error> {
+    /// The projects that the tokens' users are members of, each shown to the token that is for it: ids and paths.
+    pub async fn own_projects(&self) -> Result<BTreeMap<ProjectId, String>, Error> {
         #[derive(Deserialize)]
         struct Project {
             id: ProjectId,
@@ -158,8 +186,18 @@ impl Forge {
         }
         let endpoint =
             api::projects::Projects::builder().membership(true).archived(false).simple(true).build();
-        let projects: Vec<Project> = self.all(built(endpoint)?).await?;
-        Ok(projects.into_iter().map(|project| (project.id, project.path_with_namespace)).collect())
+        let endpoint = built(endpoint)?;
+        let table = self.shared.keyring.table();
+        let mut own = BTreeMap::new();
+        for credential in table.all() {
+            let client = self.through(Arc::clone(&table), Arc::clone(credential));
+            for project in client.all::<Project>(&endpoint).await? {
+                if client.is_for(&project.path_with_namespace) {
+                    own.insert(project.id, project.path_with_namespace);
+                }
+            }
+        }
+        Ok(own)
     }
 
     /// The id of the project with this path.
@@ -167,9 +205,12 @@ impl Forge {
         #[derive(Deserialize)]
         struct Project {
             id: ProjectId,
+            path_with_namespace: String,
         }
+        let client = self.at(path);
         let project: Project =
-            self.get(built(api::projects::Project::builder().project(path).build())?).await?;
+            client.get(built(api::projects::Project::builder().project(path).build())?).await?;
+        self.check_path(&client, project.id, &project.path_with_namespace)?;
         Ok(project.id)
     }
 
@@ -180,7 +221,7 @@ impl Forge {
             parent_ids: Vec<Sha>,
         }
         let endpoint = repository::commits::Commit::builder().project(project).commit(sha.as_str()).build();
-        let commit: Commit = self.get(built(endpoint)?).await?;
+        let commit: Commit = self.of(project).await?.get(built(endpoint)?).await?;
         Ok(commit.parent_ids)
     }
 }

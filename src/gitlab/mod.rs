@@ -1,136 +1,200 @@
 //! The only room that calls GitLab: what we ask, in our words.
 //!
-//! Needs: a base URL and a token with scope `api` and role Developer. Endpoints and paging come from the `gitlab` crate;
+//! Needs: a base URL and tokens with scope `api` and role Developer. Endpoints and paging come from the `gitlab` crate;
 //! requests go through our own client (`client.rs`), which has the time-outs, limits and error classes that crate leaves
 //! to its users.
 //!
 //! Properties:
 //! * Nothing is asked at construction: a GitLab that is down delays looks, never the start.
-//! * The token goes to GitLab's API only. Artifacts that live elsewhere are fetched without it (`artifact.rs`).
+//! * A token goes to GitLab's API only, and only for projects it was given for (`credentials.rs`). Artifacts that live
+//!   elsewhere are fetched without it (`artifact.rs`).
+//! * All calls together keep to one rate, and work that somebody waits for goes first (`budget.rs`). A pause that GitLab asks
+//!   for holds for the token that it was told.
 //! * Every error says what to do next ([`Error::class`]); a 404 is an error unless a method says otherwise, so that
 //!   "not shown" is never taken for "gone".
 
 mod artifact;
+mod budget;
+mod calls;
 mod client;
 mod commit_statuses;
+mod credentials;
 mod environments;
 mod error;
+mod health;
 mod merge_requests;
 mod notes;
 mod pipelines;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gitlab::api::{self, AsyncQuery, Endpoint};
-use secrecy::SecretString;
-use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
+use futures::future::BoxFuture;
+use gitlab::api::{self, Endpoint};
+use tokio::sync::Notify;
 use url::Url;
 
 pub use artifact::{Artifact, ArtifactLimits};
-pub use client::CallCount;
+pub use calls::CallCount;
+pub use credentials::{Credentials, Token};
 pub use environments::{DeploymentOutcome, Environment, EnvironmentState};
 pub use error::{Class, Error};
+pub use health::{Health, OLDEST, TokenHealth, Warning};
 pub use merge_requests::OpenMergeRequest;
 pub use notes::Note;
 
-use client::Client;
+use crate::outgoing::Roots;
+use crate::preview::ProjectId;
+use crate::settings::Rate;
+use budget::Lane;
+use client::{Client, Link};
+use credentials::{Credential, Keyring, Table};
 
-/// The most that GitLab puts on one page.
-const PER_PAGE: usize = 100;
+/// Tells the path of a project that delivered a webhook, if there is one.
+pub type Paths = Arc<dyn Fn(ProjectId) -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// What the room needs to know.
-#[derive(Debug, Clone)]
 pub struct Settings {
     /// Base URL, such as `https://gitlab.example.com`.
     pub url: Url,
-    /// API token.
-    pub token: SecretString,
+    /// API tokens.
+    pub credentials: Credentials,
     /// The longest one API call may take.
     pub timeout: Duration,
+    /// How many calls are made in what time; none: no limit.
+    pub rate: Option<Rate>,
+    /// Whose certificates are trusted besides the usual ones.
+    pub roots: Roots,
+    /// Where to look for the path of a project; asked only when there are tokens for some projects.
+    pub paths: Paths,
 }
 
 /// GitLab, as greenroom asks it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Forge {
-    client: Arc<Client>,
-    me: Arc<OnceCell<u64>>,
+    shared: Arc<Shared>,
+    lane: Lane,
+}
+
+struct Shared {
+    link: Arc<Link>,
+    keyring: Keyring,
+    paths: Paths,
+    /// Paths as GitLab itself named them; they count more than what webhooks said.
+    named: Mutex<HashMap<ProjectId, String>>,
+    health: Mutex<Health>,
+    /// Woken when tokens were replaced.
+    replaced: Notify,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+/// What is left of the calls that may be made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// Calls that could be made at once, now.
+    pub left: f64,
+    /// Calls that come to it in a second.
+    pub per_second: f64,
 }
 
 impl Forge {
     /// A client for this GitLab. Does not call it.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        Ok(Self { client: Arc::new(Client::new(settings)?), me: Arc::default() })
+        let link = Arc::new(Link::new(&settings)?);
+        let shared = Shared {
+            link,
+            keyring: Keyring::new(settings.credentials),
+            paths: settings.paths,
+            named: Mutex::default(),
+            health: Mutex::default(),
+            replaced: Notify::new(),
+        };
+        Ok(Self { shared: Arc::new(shared), lane: Lane::default() })
     }
 
-    /// The user id that the token acts as. Asked once.
-    pub async fn me(&self) -> Result<u64, Error> {
+    /// The same GitLab for work that nobody waits for: its calls go only when no other call waits.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), lane: Lane::Background }
+    }
+
+    /// Replaces the tokens. Calls that were begun end with the token they began with.
+    pub fn replace_tokens(&self, credentials: Credentials) {
+        self.shared.keyring.replace(credentials);
+        self.shared.replaced.notify_one();
+    }
+
+    /// The user id that the project's token acts as. Asked once per token.
+    pub async fn me(&self, project: ProjectId) -> Result<u64, Error> {
         #[derive(serde::Deserialize)]
         struct User {
             id: u64,
         }
-        self.me
-            .get_or_try_init(|| async {
-                let user: User = self.get(built(api::users::CurrentUser::builder().build())?).await?;
-                Ok(user.id)
-            })
-            .await
-            .copied()
+        let client = self.of(project).await?;
+        let ask = async || {
+            let user: User = client.get(built(api::users::CurrentUser::builder().build())?).await?;
+            Ok(user.id)
+        };
+        client.credential.me.get_or_try_init(ask).await.copied()
     }
 
     /// How often GitLab was called so far.
     pub fn calls(&self) -> &CallCount {
-        &self.client.calls
+        &self.shared.link.calls
     }
 
-    async fn get<T: DeserializeOwned + 'static>(&self, endpoint: impl Endpoint + Sync) -> Result<T, Error> {
-        let what = format!("{} {}", endpoint.method(), endpoint.endpoint());
-        endpoint.query_async(&*self.client).await.map_err(|error| Error::from_api(error, what))
+    /// How many calls may be made; `None` without a limit.
+    pub fn budget(&self) -> Option<Budget> {
+        let budget = self.shared.link.budget.as_ref()?;
+        Some(Budget { left: budget.left().floor(), per_second: budget.per_second() })
     }
 
-    /// All pages of a list. GitLab says which page is the next one, so that a full last page is not followed by an empty
-    /// one, as the crate's own paging does.
-    async fn all<T: DeserializeOwned>(
-        &self,
-        endpoint: impl Endpoint + api::Pageable,
-    ) -> Result<Vec<T>, Error> {
-        let what = || format!("{} {}", endpoint.method(), endpoint.endpoint());
-        let unreadable = |why: String| Error::Unreadable { what: what(), why };
-        let mut all: Vec<T> = Vec::new();
-        let mut page = 1;
-        loop {
-            let mut url = self
-                .client
-                .api_url(&endpoint.endpoint())
-                .map_err(|error| Error::Request(format!("{}: {error}", what())))?;
-            endpoint.parameters().add_to_url(&mut url);
-            url.query_pairs_mut()
-                .append_pair("per_page", &PER_PAGE.to_string())
-                .append_pair("page", &page.to_string());
-            let answer = self.client.ask(endpoint.method(), url, None).await?;
-            if !answer.status().is_success() {
-                return Err(unreadable(format!("it leads elsewhere (status {})", answer.status().as_u16())));
-            }
-            let items: Vec<T> =
-                serde_json::from_slice(answer.body()).map_err(|error| unreadable(error.to_string()))?;
-            let full = items.len() >= PER_PAGE;
-            all.extend(items);
-            let next = match answer.headers().get("x-next-page").map(|next| next.to_str().unwrap_or_default())
-            {
-                Some(next) => next.trim().parse().ok(),
-                None => full.then_some(page + 1),
-            };
-            match next {
-                Some(next) if next > page => page = next,
-                _ => return Ok(all),
-            }
+    /// GitLab through the token for this project.
+    async fn of(&self, project: ProjectId) -> Result<Client, Error> {
+        let table = self.shared.keyring.table();
+        let credential = if let Some(only) = table.only() {
+            Arc::clone(only)
+        } else {
+            let path = self.path(project).await.ok_or(Error::NoToken { project })?;
+            Arc::clone(table.of(&path))
+        };
+        Ok(self.through(table, credential))
+    }
+
+    /// GitLab through the token for the project with this path.
+    fn at(&self, path: &str) -> Client {
+        let table = self.shared.keyring.table();
+        let credential = Arc::clone(table.of(path));
+        self.through(table, credential)
+    }
+
+    fn through(&self, table: Arc<Table>, credential: Arc<Credential>) -> Client {
+        Client { link: Arc::clone(&self.shared.link), table, credential, lane: self.lane }
+    }
+
+    async fn path(&self, project: ProjectId) -> Option<String> {
+        let named = self.shared.named.lock().unwrap_or_else(PoisonError::into_inner).get(&project).cloned();
+        match named {
+            Some(path) => Some(path),
+            None => (self.shared.paths)(project).await,
         }
     }
 
-    async fn send(&self, endpoint: impl Endpoint + Sync) -> Result<(), Error> {
-        let what = format!("{} {}", endpoint.method(), endpoint.endpoint());
-        api::ignore(endpoint).query_async(&*self.client).await.map_err(|error| Error::from_api(error, what))
+    /// GitLab named the project's path. An error when the token that asked is not the one for it.
+    fn check_path(&self, client: &Client, project: ProjectId, path: &str) -> Result<(), Error> {
+        if client.table.only().is_some() {
+            return Ok(());
+        }
+        let mut named = self.shared.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.insert(project, path.to_owned());
+        if client.is_for(path) { Ok(()) } else { Err(Error::OtherToken { project, path: path.to_owned() }) }
     }
 }
 

@@ -40,7 +40,7 @@ impl Forge {
             .merge_request(key.iid)
             .sort(SortOrder::Ascending)
             .build();
-        let shapes: Vec<Shape> = self.all(built(endpoint)?).await?;
+        let shapes: Vec<Shape> = self.of(key.project_id).await?.all(built(endpoint)?).await?;
         Ok(shapes
             .into_iter()
             .filter(|shape| shape.system != Some(true))
@@ -59,7 +59,7 @@ impl Forge {
             .merge_request(key.iid)
             .body(body)
             .build();
-        let shape: Shape = self.get(built(endpoint)?).await?;
+        let shape: Shape = self.of(key.project_id).await?.get(built(endpoint)?).await?;
         Ok(shape.id)
     }
 
@@ -71,19 +71,25 @@ impl Forge {
             .note(id)
             .body(body)
             .build();
-        found(self.send(built(endpoint)?).await).map(|done| done.is_some())
+        found(self.of(key.project_id).await?.send(built(endpoint)?).await).map(|done| done.is_some())
     }
 
     /// Whether a comment still exists.
     pub async fn note_exists(&self, key: MrKey, id: u64) -> Result<bool, Error> {
         let path = format!("projects/{}/merge_requests/{}/notes/{id}", key.project_id, key.iid);
-        found(self.send(Call { method: Method::GET, path, form: Vec::new() }).await)
+        found(self.of(key.project_id).await?.send(Call { method: Method::GET, path, form: Vec::new() }).await)
             .map(|done| done.is_some())
     }
 
     /// Deletes a comment. One that is gone already is fine.
     pub async fn delete_note(&self, key: MrKey, id: u64) -> Result<(), Error> {
         let path = format!("projects/{}/merge_requests/{}/notes/{id}", key.project_id, key.iid);
-        found(self.send(Call { method: Method::DELETE, path, form: Vec::new() }).await).map(drop)
+        found(
+            self.of(key.project_id)
+                .await?
+                .send(Call { method: Method::DELETE, path, form: Vec::new() })
+                .await,
+        )
+        .map(drop)
     }
 }

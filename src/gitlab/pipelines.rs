@@ -56,7 +56,7 @@ impl Forge {
     pub async fn pipelines(&self, key: MrKey) -> Result<Vec<Pipeline>, Error> {
         let endpoint =
             MergeRequestPipelines::builder().project(key.project_id).merge_request(key.iid).build();
-        let shapes: Vec<PipelineShape> = self.all(built(endpoint)?).await?;
+        let shapes: Vec<PipelineShape> = self.of(key.project_id).await?.all(built(endpoint)?).await?;
         Ok(shapes
             .into_iter()
             .map(|shape| Pipeline {
@@ -73,14 +73,14 @@ impl Forge {
     /// The newest attempt of each job of a pipeline.
     pub async fn jobs(&self, project: ProjectId, pipeline: u64) -> Result<Vec<Job>, Error> {
         let endpoint = PipelineJobs::builder().project(project).pipeline(pipeline).build();
-        let shapes: Vec<JobShape> = self.all(built(endpoint)?).await?;
+        let shapes: Vec<JobShape> = self.of(project).await?.all(built(endpoint)?).await?;
         Ok(shapes.into_iter().map(Job::from).collect())
     }
 
     /// The trigger jobs of a pipeline.
     pub async fn bridges(&self, project: ProjectId, pipeline: u64) -> Result<Vec<Bridge>, Error> {
         let endpoint = PipelineBridges::builder().project(project).pipeline(pipeline).build();
-        let shapes: Vec<BridgeShape> = self.all(built(endpoint)?).await?;
+        let shapes: Vec<BridgeShape> = self.of(project).await?.all(built(endpoint)?).await?;
         Ok(shapes
             .into_iter()
             .map(|shape| Bridge {

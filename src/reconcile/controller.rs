@@ -20,7 +20,7 @@ use crate::gitlab::{ArtifactLimits, Class, Forge};
 use crate::preview::{CommitStatusMode, PreviewName, WorkKey};
 use crate::report::Reporter;
 use crate::store::{Claim, Lane, Retention, Store};
-use crate::telemetry::Looks;
+use crate::telemetry::{Health, Looks};
 
 /// How a preview's link is made: scheme and port of the public URL, the name below the preview domain.
 #[derive(Debug, Clone)]
@@ -42,6 +42,7 @@ impl Links {
 }
 
 /// Everything a look needs.
+#[derive(Clone)]
 pub struct Parts {
     /// Deliveries, queue, previews.
     pub store: Store,
@@ -69,6 +70,8 @@ pub struct Parts {
     pub born: i64,
     /// Whether the settings have wildcards that may match more.
     pub has_wildcards: bool,
+    /// Hears of webhooks that do not come.
+    pub health: Health,
     /// Counts looks.
     pub looks: Arc<Looks>,
     /// Whose engine events are waited for by a look.
@@ -88,13 +91,24 @@ const IDLE: i64 = 5_000;
 #[derive(Clone)]
 pub struct Controller {
     parts: Arc<Parts>,
+    /// The same for work that nobody waits for.
+    background: Arc<Parts>,
     owner: String,
 }
 
 impl Controller {
     /// A controller that leases keys under a fresh name.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), owner: uuid::Uuid::new_v4().to_string() }
+        let background = Parts {
+            forge: parts.forge.in_background(),
+            reporter: parts.reporter.in_background(),
+            ..parts.clone()
+        };
+        Self {
+            parts: Arc::new(parts),
+            background: Arc::new(background),
+            owner: uuid::Uuid::new_v4().to_string(),
+        }
     }
 
     /// Works until `stop` is cancelled; returns when every look that was begun has ended.
@@ -102,7 +116,7 @@ impl Controller {
         let mut tasks = JoinSet::new();
         for worker in 0..WORKERS {
             // A worker whose lease ran out must not pass for the one that has the key now.
-            let this = Self { parts: Arc::clone(&self.parts), owner: format!("{}/{worker}", self.owner) };
+            let this = Self { owner: format!("{}/{worker}", self.owner), ..self.clone() };
             let stop = stop.clone();
             tasks.spawn(async move { this.work(&stop).await });
         }
@@ -195,20 +209,24 @@ impl Controller {
     }
 
     async fn run_claim(&self, claim: &Claim) -> Result<Next, Error> {
+        let parts = match claim.lane {
+            Lane::Interactive => &self.parts,
+            Lane::Background => &self.background,
+        };
         match &claim.key {
-            WorkKey::MergeRequest(key) => look(&self.parts, *key, claim.lift, claim.thorough).await,
+            WorkKey::MergeRequest(key) => look(parts, *key, claim.lift, claim.thorough).await,
             WorkKey::Branch(project, branch) => {
-                let mut open = self.parts.store.previews_of_branch(*project, branch).await?;
+                let mut open = parts.store.previews_of_branch(*project, branch).await?;
                 if open.is_empty() {
                     // Each merge request tells of itself when it is opened; one whose event was lost is found here too.
-                    open = self.parts.forge.merge_requests_of_branch(*project, branch).await?;
+                    open = parts.forge.merge_requests_of_branch(*project, branch).await?;
                 }
                 let keys: Vec<_> = open.into_iter().map(WorkKey::MergeRequest).collect();
-                self.parts.store.enqueue_in(claim.lane, &keys, self.parts.clock.now()).await?;
+                parts.store.enqueue_in(claim.lane, &keys, parts.clock.now()).await?;
                 Ok(Next::Rest)
             }
             WorkKey::Project(project) => {
-                resync::project(&self.parts, *project).await?;
+                resync::project(parts, *project).await?;
                 Ok(Next::Rest)
             }
         }

@@ -57,9 +57,10 @@ async fn all(parts: &Parts) -> Result<(), Error> {
     // Before GitLab is asked for more: what is known already must not wait for that.
     parts.store.enqueue_in(Lane::Background, &keys(&projects), parts.clock.now()).await?;
 
+    let forge = parts.forge.in_background();
     let mut more: BTreeSet<ProjectId> = BTreeSet::new();
     for path in &parts.named_projects {
-        match parts.forge.project_id(path).await {
+        match forge.project_id(path).await {
             Ok(id) => drop(more.insert(id)),
             Err(error) => {
                 tracing::warn!(project.path = path, %error, "a project of the settings cannot be read");
@@ -67,7 +68,7 @@ async fn all(parts: &Parts) -> Result<(), Error> {
         }
     }
     if parts.has_wildcards {
-        match parts.forge.own_projects().await {
+        match forge.own_projects().await {
             Ok(own) => {
                 more.extend(own.into_iter().filter(|(_, path)| (parts.served)(path)).map(|(id, _)| id));
             }
@@ -113,6 +114,10 @@ pub(super) async fn project(parts: &Parts, project: ProjectId) -> Result<(), Err
     if !news.changed.is_empty() || !news.vanished.is_empty() {
         let (changed, vanished) = (news.changed.len(), news.vanished.len());
         tracing::info!(project.id = project, changed, vanished, "the resync found changes");
+        if !known.is_empty() {
+            let path = parts.store.project_path(project).await?.unwrap_or_else(|| project.to_string());
+            parts.health.webhooks.resync_found_changes(project, &path, parts.clock.now());
+        }
     }
     parts.store.relist(project, &news, parts.clock.now()).await?;
     Ok(())

@@ -29,6 +29,12 @@ impl Reporter {
     pub const fn new(forge: Forge, instance: String) -> Self {
         Self { forge, instance }
     }
+
+    /// The same for work that nobody waits for.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self { forge: self.forge.in_background(), instance: self.instance.clone() }
+    }
 }
 
 /// Why people could not be told.

@@ -70,7 +70,7 @@ impl Reporter {
 
     /// Our comments, the oldest first.
     async fn own_notes(&self, preview: &Preview) -> Result<Vec<Note>, Error> {
-        let me = self.forge.me().await?;
+        let me = self.forge.me(preview.key.project_id).await?;
         let mut notes = self.forge.notes(preview.key).await?;
         notes.retain(|note| {
             note.author_id == Some(me) && marker_matches(&note.body, &self.instance, preview.key)

@@ -50,6 +50,10 @@ pub(super) struct State {
     pub(super) url: String,
     /// Where artifacts are downloaded from: another origin, as with object storage.
     pub(super) storage_url: String,
+    /// The version it says it is.
+    pub(super) version: String,
+    /// Whether it has `GET /metadata`, which came with 15.2.
+    pub(super) has_metadata: bool,
     pub(super) clock: Clock,
     pub(super) users: BTreeMap<u64, User>,
     pub(super) tokens: HashMap<String, Token>,
@@ -107,6 +111,8 @@ impl State {
         Self {
             url,
             storage_url,
+            version: super::VERSION.to_owned(),
+            has_metadata: true,
             clock: Clock::default(),
             users: BTreeMap::new(),
             tokens: HashMap::new(),

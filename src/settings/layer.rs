@@ -1,9 +1,10 @@
 //! One layer of settings, and how layers are laid over each other.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Problem;
+use super::secret_file::secret_text;
 
 /// The documented defaults, which the program itself parses.
 pub const DEFAULTS: &str = include_str!("../../templates/defaults.toml");
@@ -41,6 +42,8 @@ impl Layer {
 pub(super) struct Value {
     pub(super) name: String,
     pub(super) text: String,
+    /// The file of its own that it was read from.
+    pub(super) file: Option<PathBuf>,
 }
 
 impl Value {
@@ -65,7 +68,8 @@ const OTHERS: [&str; 3] = ["server", "cache", "test_"];
 
 /// All layers, the winning one last.
 pub(super) struct Layers {
-    layers: Vec<Layer>,
+    /// Each with the secrets in it that were read from files of their own.
+    all: Vec<(Layer, BTreeMap<String, PathBuf>)>,
     /// Variables with our prefix that nobody reads; mistyped, most likely.
     pub(super) unknown: Vec<String>,
 }
@@ -96,10 +100,11 @@ impl Layers {
         let (environment, unknown) = environment(&known, problems);
         layers.push(environment);
         layers.push(flags);
-        for layer in &mut layers {
-            read_secret_files(layer, problems);
-        }
-        Self { layers, unknown }
+        let with_files = |mut layer| {
+            let files = read_secret_files(&mut layer, problems);
+            (layer, files)
+        };
+        Self { all: layers.into_iter().map(with_files).collect(), unknown }
     }
 
     /// The winning value of `key`. An empty one counts as not set, so that the layer below shows through; only a flag
@@ -108,7 +113,8 @@ impl Layers {
         let is_set = |(text, origin): &&(String, Option<Origin>)| {
             *origin == Some(Origin::Flag) || !text.trim().is_empty()
         };
-        let (text, origin) = self.layers.iter().rev().find_map(|layer| layer.0.get(key).filter(is_set))?;
+        let mut values = self.all.iter().rev().filter_map(|(layer, files)| Some((layer.0.get(key)?, files)));
+        let ((text, origin), files) = values.find(|(value, _)| is_set(value))?;
         if text.trim().is_empty() {
             return None;
         }
@@ -117,7 +123,7 @@ impl Layers {
             Some(Origin::Flag) => format!("--{}", key.replace('_', "-")),
             _ => variable(key),
         };
-        Some(Value { name, text: text.clone() })
+        Some(Value { name, text: text.clone(), file: files.get(key).cloned() })
     }
 }
 
@@ -221,8 +227,9 @@ fn environment(known: &[String], problems: &mut Vec<Problem>) -> (Layer, Vec<Str
     (layer, unknown)
 }
 
-/// Replaces `x_file` by `x` with the file's contents, for secrets.
-fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
+/// Replaces `x_file` by `x` with the file's contents, for secrets; the files by secret.
+fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) -> BTreeMap<String, PathBuf> {
+    let mut read = BTreeMap::new();
     for (key, (text, _)) in &layer.0 {
         if key.ends_with("token") && !text.is_empty() && text.trim().is_empty() {
             problems.push(Problem {
@@ -248,8 +255,7 @@ fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
         }
         match std::fs::read_to_string(path.trim()) {
             Ok(text) => {
-                let text =
-                    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(",");
+                let text = secret_text(&text).unwrap_or_default();
                 if text.is_empty() {
                     // A secret that was meant and is not there must not pass for one that was not meant.
                     problems.push(Problem {
@@ -259,6 +265,7 @@ fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
                     });
                 }
                 layer.0.insert(secret.to_owned(), (text, origin));
+                read.insert(secret.to_owned(), PathBuf::from(path.trim()));
             }
             Err(error) => problems.push(Problem {
                 name: variable(&key),
@@ -267,4 +274,5 @@ fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
             }),
         }
     }
+    read
 }

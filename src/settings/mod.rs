@@ -5,6 +5,8 @@
 
 mod layer;
 mod projects;
+mod rate;
+mod secret_file;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,7 +18,10 @@ use url::Url;
 
 pub use layer::{DEFAULTS, Layer, Origin};
 pub use projects::ProjectFilter;
+pub use rate::Rate;
+pub use secret_file::{Secret, SecretFile};
 
+use crate::outgoing::Roots;
 use layer::{Layers, Value};
 
 use crate::preview::CommitStatusMode;
@@ -36,6 +41,10 @@ pub struct Settings {
     pub gitlab_token: SecretString,
     /// The longest one call may take.
     pub gitlab_timeout: Duration,
+    /// How many calls are made to GitLab in what time; none: no limit.
+    pub gitlab_rate: Option<Rate>,
+    /// Whose certificates are trusted besides the usual ones.
+    pub roots: Roots,
     /// Webhook signing tokens.
     pub signing_tokens: Vec<SecretString>,
     /// Webhook secret tokens.
@@ -62,6 +71,8 @@ pub struct Settings {
     pub artifact_max_bytes: u64,
     /// Whether log lines are JSON.
     pub log_json: bool,
+    /// The secrets that were read from files of their own.
+    pub secret_files: Vec<SecretFile>,
     /// What is allowed, but most likely not meant; one sentence each.
     pub warnings: Vec<String>,
 }
@@ -132,26 +143,40 @@ impl Settings {
     }
 }
 
-/// What a verb that asks a running server needs: its address and the API token, from the flag, else `GREENROOM_SERVER`
-/// and `GREENROOM_API_TOKEN`.
-pub fn client_settings(server: Option<Url>) -> Result<(Url, Option<SecretString>), Problems> {
+/// What a verb needs that asks a running server.
+#[derive(Debug)]
+pub struct ClientSettings {
+    /// Its address, from the flag, else `GREENROOM_SERVER`.
+    pub server: Url,
+    /// The API token.
+    pub token: Option<SecretString>,
+    /// Whose certificates are trusted besides the usual ones.
+    pub roots: Roots,
+}
+
+/// Reads what a verb needs that asks a running server; `server` is what the flag says.
+pub fn client_settings(server: Option<Url>) -> Result<ClientSettings, Problems> {
     let mut problems = Vec::new();
     let layers = Layers::read(None, Layer::default(), &mut problems);
     let mut reader = Reader { layers, problems };
-    let given = layer::environment_variable("GREENROOM_SERVER")
-        .map(|text| Value { name: String::from("GREENROOM_SERVER"), text });
+    let given = layer::environment_variable("GREENROOM_SERVER").map(|text| Value {
+        name: String::from("GREENROOM_SERVER"),
+        text,
+        file: None,
+    });
     let server = match (server, given) {
         (Some(server), _) => Some(server),
         (None, Some(value)) => reader.parse(&value, "use the base URL of a running greenroom", web_url),
         (None, None) => Url::parse("http://localhost:8080").ok(),
     };
     let token = reader.layers.get("api_token").map(|value| SecretString::from(value.text));
-    match server {
-        Some(mut server) if reader.problems.is_empty() => {
+    let roots = reader.roots();
+    match (server, roots) {
+        (Some(mut server), Some(roots)) if reader.problems.is_empty() => {
             if !server.path().ends_with('/') {
                 server.set_path(&format!("{}/", server.path()));
             }
-            Ok((server, token))
+            Ok(ClientSettings { server, token, roots })
         }
         _ => Err(Problems(reader.problems)),
     }
@@ -173,6 +198,12 @@ impl Reader {
         let gitlab_token =
             self.required("gitlab_token", "create an access token with scope `api` and role Developer");
         let gitlab_timeout = self.duration("gitlab_timeout", Duration::from_secs(1));
+        let rate_remedy = "use `20/s`, `600/m` and so on, or `off`";
+        let gitlab_rate = self.parsed("gitlab_rate", rate_remedy, |text| match text {
+            "off" => Ok(None),
+            text => text.parse().map(Some),
+        });
+        let roots = self.roots();
         let signing = self.layers.get("webhook_signing_token");
         let mut signing_tokens = Vec::new();
         for token in signing.iter().flat_map(Value::list) {
@@ -250,6 +281,8 @@ impl Reader {
             gitlab_url: gitlab_url?,
             gitlab_token: SecretString::from(gitlab_token?.text),
             gitlab_timeout: gitlab_timeout?,
+            gitlab_rate: gitlab_rate?,
+            roots: roots?,
             signing_tokens,
             secret_tokens,
             store_url: store_url.map_or_else(
@@ -266,8 +299,31 @@ impl Reader {
             keep_history: keep_history?,
             artifact_max_bytes: artifact_max_bytes?,
             log_json: log_json?,
+            secret_files: self.secret_files(),
             warnings,
         })
+    }
+
+    fn roots(&mut self) -> Option<Roots> {
+        let Some(value) = self.layers.get("ca_file") else { return Some(Roots::default()) };
+        self.parse(&value, "give the path of a readable PEM file of certificates", |path| {
+            let pem = std::fs::read(path).map_err(|error| format!("cannot be read ({error})"))?;
+            Roots::from_pem(&pem)
+        })
+    }
+
+    fn secret_files(&self) -> Vec<SecretFile> {
+        let secrets = [
+            ("gitlab_token", Secret::GitLabToken),
+            ("webhook_signing_token", Secret::SigningTokens),
+            ("webhook_secret_token", Secret::SecretTokens),
+            ("api_token", Secret::ApiToken),
+        ];
+        let file = |(key, secret)| {
+            let value = self.layers.get(key)?;
+            Some(SecretFile::new(secret, format!("{}_FILE", layer::variable(key)), &value.file?, &value.text))
+        };
+        secrets.into_iter().filter_map(file).collect()
     }
 
     fn warnings(&self, listen: SocketAddr, public_url: &Url) -> Vec<String> {
@@ -369,81 +425,4 @@ fn domain(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use insta::assert_snapshot;
-
-    use super::*;
-
-    fn load(file: &str) -> Result<Settings, Problems> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("greenroom.toml");
-        std::fs::write(&path, file).unwrap();
-        let refuse = |token: &str| {
-            if token.starts_with("whsec_") {
-                Ok(())
-            } else {
-                Err(String::from("does not begin with `whsec_`"))
-            }
-        };
-        Settings::load(Some(&path), Layer::default(), refuse).map_err(|Problems(all)| {
-            let shorten = |text: String| text.replace(&path.display().to_string(), "greenroom.toml");
-            Problems(all.into_iter().map(|p| Problem { name: shorten(p.name), ..p }).collect())
-        })
-    }
-
-    const ENOUGH: &str =
-        "gitlab_url = 'https://gitlab.example.com'\ngitlab_token = 't'\nwebhook_secret_token = ['s']\n";
-
-    #[test]
-    fn the_defaults_hold_what_is_documented() {
-        let settings = load(ENOUGH).unwrap();
-        assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(settings.public_url.as_str(), "http://localhost:8080/");
-        assert_eq!(settings.preview_domain, "preview.localhost");
-        assert_eq!(settings.resync_interval, Duration::from_mins(5));
-        assert_eq!(settings.store_url, "sqlite://./greenroom-data/greenroom.db?mode=rwc");
-        assert_eq!(settings.keep_deliveries, Duration::from_hours(8 * 24));
-        assert!(settings.projects.serves("any/thing"));
-        assert!(settings.api_token.is_none());
-        assert_eq!(settings.commit_status, CommitStatusMode::Info);
-    }
-
-    #[test]
-    fn all_problems_are_told_together_each_with_name_and_remedy() {
-        let told = load(
-            "listen = 'localhost'\npublic_url = 'ftp://x'\npreview_domain = 'a b'\ngitlab_url = 'https://u:p@h'\n\
-             resync_interval = '10ms'\nstore_url = 'mysql://x'\nprojects = ['a[']\nkeep_history = 'long'\n\
-             artifact_max_mib = 0\nlog_format = 'xml'\nwebhook_signing_token = ['hush']\ninstance = 'A_B'\n\
-             gitlab_tokn = 'x'\ncommit_status = 'maybe'\n",
-        )
-        .unwrap_err();
-        assert_snapshot!(told);
-    }
-
-    #[test]
-    fn what_is_most_likely_not_meant_is_warned_of() {
-        let settings = load(&format!("{ENOUGH}listen = '127.0.0.1:9000'\n")).unwrap();
-        assert_eq!(
-            settings.warnings,
-            [
-                "preview links will lead to http://localhost:8080/, but greenroom listens on 127.0.0.1:9000; set \
-              GREENROOM_PUBLIC_URL"
-            ]
-        );
-        assert_eq!(load(ENOUGH).unwrap().warnings, [""; 0]);
-        let api = ENOUGH.replace("gitlab.example.com", "gitlab.example.com/api/v4");
-        assert!(load(&api).unwrap_err().to_string().contains("the base URL ends before `/api`"));
-    }
-
-    #[test]
-    fn secrets_are_never_printed() {
-        let settings = load(&ENOUGH.replace("'t'", "'glpat-secret'").replace("'s'", "'hush-hush'")).unwrap();
-        let printed = format!("{settings:?}");
-        assert!(!printed.contains("glpat-secret") && !printed.contains("hush-hush"), "{printed}");
-    }
-
-    #[test]
-    fn a_file_that_is_no_toml_is_told_with_its_line() {
-        assert_snapshot!(load("listen = '127.0.0.1:1'\npublic_url =\n").unwrap_err().0[0].problem);
-    }
-}
+mod tests;

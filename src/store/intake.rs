@@ -147,6 +147,15 @@ impl Store {
             .map_err(doing("list projects"))?;
         Ok(rows.iter().map(|row| (unsigned(row.get(0)), row.get(1))).collect())
     }
+
+    /// The path of a project that delivered, as last seen.
+    pub async fn project_path(&self, project: ProjectId) -> Result<Option<String>, Error> {
+        sqlx::query_scalar("SELECT path FROM projects WHERE id = $1")
+            .bind(signed(project))
+            .fetch_optional(&self.read)
+            .await
+            .map_err(doing("read a project"))
+    }
 }
 
 /// Starts the writer. It ends when the last [`Store`] is dropped.

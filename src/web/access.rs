@@ -5,6 +5,7 @@
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
@@ -17,6 +18,25 @@ use super::{Api, Problem};
 
 /// What page a browser's request comes from. `actix-web` has no name for it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// The bearer token that is asked for, if any. It may be replaced while the server runs. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct ApiToken(Arc<RwLock<Option<SecretString>>>);
+
+impl ApiToken {
+    /// Asks for this token from the start.
+    pub fn new(token: Option<SecretString>) -> Self {
+        Self(Arc::new(RwLock::new(token)))
+    }
+
+    /// Asks for another token from now on.
+    pub fn replace(&self, token: SecretString) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Option<SecretString>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A caller who may use the API.
 pub(super) struct Operator;
@@ -27,7 +47,7 @@ impl FromRequest for Operator {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let Some(api) = request.app_data::<web::Data<Api>>() else { return ready(Err(Problem::internal())) };
-        let allowed = match &api.token {
+        let allowed = match &*api.token.read() {
             Some(token) => has_token(request.headers(), token)
                 .then_some(())
                 .ok_or("send the API token as `Authorization: Bearer …`"),

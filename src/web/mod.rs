@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, Route, guard, web};
-use secrecy::SecretString;
 
+pub use access::ApiToken;
 use access::Operator;
 pub use problem::Problem;
 
@@ -35,7 +35,7 @@ pub struct Api {
     /// The time.
     pub clock: Clock,
     /// Bearer token that is asked for, if any.
-    pub token: Option<SecretString>,
+    pub token: ApiToken,
     /// Looks so far.
     pub looks: Arc<Looks>,
     /// Deliveries by outcome.

@@ -173,6 +173,19 @@ fn a_secret_is_given_once_and_its_file_must_be_there() {
     assert_snapshot!(said);
 }
 
+#[test]
+fn a_ca_file_without_a_certificate_is_told_before_anybody_is_called() {
+    let operator = Operator::new();
+    let ca = operator.writes("ca.pem", "our own authority\n");
+    let (code, said) = refusal(operator.serve(&[&ENOUGH[..], &[("GREENROOM_CA_FILE", &*ca)]].concat()));
+    assert_eq!(code, 2);
+    assert_snapshot!(said.replace(&ca, "[ca]"), @"
+    the settings have 1 problem
+      GREENROOM_CA_FILE: `[ca]` holds no certificate
+        hint: give the path of a readable PEM file of certificates
+    ");
+}
+
 #[tokio::test]
 async fn during_a_rotation_the_old_and_the_new_token_count() {
     let both = format!("{SIGNING_TOKEN}, {OTHER_SIGNING_TOKEN}");

@@ -79,6 +79,8 @@ impl Stage {
             ("preview_domain", String::from("preview.localhost")),
             ("gitlab_url", gitlab.url().to_owned()),
             ("gitlab_token", TOKEN.to_owned()),
+            ("gitlab_rate", String::from("off")),
+            ("ca_file", String::new()),
             ("webhook_signing_token", signing),
             ("webhook_secret_token", String::new()),
             ("data_dir", data.path().display().to_string()),

@@ -17,6 +17,8 @@ pub(super) fn routes(control: &mut web::ServiceConfig) {
     control
         .route("/users", web::post().to(add_user))
         .route("/tokens/revoke", web::post().to(revoke))
+        .route("/tokens/rotate", web::post().to(rotate))
+        .route("/instance", web::post().to(set_instance))
         .route("/projects", web::post().to(add_project))
         .route("/forks", web::post().to(add_fork))
         .route("/projects/{id}", web::delete().to(delete_project))
@@ -74,6 +76,46 @@ async fn revoke(gitlab: Gitlab, one: web::Json<OneToken>) -> Answer {
     let mut state = gitlab.lock();
     let token = state.tokens.get_mut(&one.token).ok_or_else(|| Refusal::not_found("Token"))?;
     token.revoked = true;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    token: String,
+    new: String,
+    #[serde(default)]
+    scopes: Option<Vec<String>>,
+    #[serde(default)]
+    expires_at: Option<Date>,
+}
+
+/// The new token acts as the same user; the old one is no good from now on.
+async fn rotate(gitlab: Gitlab, rotation: web::Json<Rotation>) -> Answer {
+    let mut state = gitlab.lock();
+    let old = state.tokens.get_mut(&rotation.token).ok_or_else(|| Refusal::not_found("Token"))?;
+    old.revoked = true;
+    let (user, scopes) = (old.user, rotation.scopes.clone().unwrap_or_else(|| old.scopes.clone()));
+    state.add_token(user, &rotation.new, &scopes, rotation.expires_at);
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewInstance {
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    metadata: Option<bool>,
+}
+
+async fn set_instance(gitlab: Gitlab, new: web::Json<NewInstance>) -> Answer {
+    let mut state = gitlab.lock();
+    let new = new.into_inner();
+    if let Some(version) = new.version {
+        state.version = version;
+    }
+    state.has_metadata = new.metadata.unwrap_or(state.has_metadata);
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -80,6 +80,26 @@ async fn a_token_tells_its_scopes_and_the_date_it_expires() {
 }
 
 #[tokio::test]
+async fn a_rotated_token_is_refused_and_the_new_one_is_the_same_bot() {
+    let world = World::new().await;
+    let bot = world.get("/api/v4/user").await.expect(200);
+    let rotation = json!({ "token": BOT, "new": "next", "expires_at": "2100-01-31", "scopes": ["read_api"] });
+    world.control("tokens/rotate", rotation).await;
+    world.get("/api/v4/user").await.expect(401);
+    assert_eq!(world.ask("next", Method::GET, "/api/v4/user", None).await.expect(200), bot);
+    let token = world.ask("next", Method::GET, "/api/v4/personal_access_tokens/self", None).await.expect(200);
+    assert_eq!((&token["expires_at"], &token["scopes"]), (&json!("2100-01-31"), &json!(["read_api"])));
+}
+
+#[tokio::test]
+async fn an_old_server_tells_its_version_at_another_address() {
+    let world = World::new().await;
+    world.control("instance", json!({ "version": "14.10.5", "metadata": false })).await;
+    world.get("/api/v4/metadata").await.expect(404);
+    assert_eq!(world.get("/api/v4/version").await.expect(200)["version"], "14.10.5");
+}
+
+#[tokio::test]
 async fn the_access_level_of_a_commenter_can_be_asked() {
     let world = World::new().await;
     let devi =

@@ -122,4 +122,6 @@ async fn a_project_has_the_path_it_was_last_seen_with(database: &Database) {
     let renames = ["z", "a", "m"].into_iter().zip(10..).map(|(id, at)| seen(id, 44, id, at));
     join_all(renames.map(|delivery| store.accept(delivery))).await;
     assert_eq!(store.projects().await.unwrap()[2], (44, "m".to_owned()));
+    assert_eq!(store.project_path(44).await.unwrap().as_deref(), Some("m"));
+    assert_eq!(store.project_path(45).await.unwrap(), None);
 }

@@ -106,6 +106,7 @@ async fn a_closed_store_answers_with_errors(database: &Database) {
         store.last_deliveries().await.map(drop),
         store.ask(&seven, Intent::Stop, 1).await,
         store.asked(key).await.map(drop),
+        store.project_path(42).await.map(drop),
         store.save(&seven, Some("ready")).await,
         store.preview(key).await.map(drop),
         store.preview_by_name(&seven.name).await.map(drop),

@@ -291,6 +291,11 @@ impl Gitlab {
         self.ask(Method::POST, &format!("sandbox/projects/{}/{path}", Self::PROJECT), Some(body)).await
     }
 
+    /// Anything else of `/sandbox/`.
+    pub async fn control(&self, path: &str, body: Value) -> Value {
+        self.ask(Method::POST, &format!("sandbox/{path}"), Some(body)).await
+    }
+
     async fn list(&self, path: &str) -> Vec<Value> {
         let list = self.ask(Method::GET, &api(path), None).await;
         serde_json::from_value(list).unwrap()

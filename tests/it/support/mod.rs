@@ -11,6 +11,7 @@ pub mod openapi;
 pub mod parts;
 pub mod prism;
 pub mod raw;
+pub mod tls;
 pub mod until;
 pub mod wire;
 pub mod world;

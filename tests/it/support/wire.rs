@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use globset::{Glob, GlobMatcher};
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -39,6 +39,8 @@ pub struct Call {
     /// Path and query as sent, still encoded.
     pub path: String,
     pub body: String,
+    /// What it came with as `PRIVATE-TOKEN`.
+    pub token: Option<String>,
     pub status: Option<u16>,
 }
 
@@ -241,7 +243,7 @@ impl Line {
         let body = body.collect().await?.to_bytes();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
 
-        let (number, act) = self.note(head.method.as_str(), &path, &body)?;
+        let (number, act) = self.note(&head, &path, &body)?;
         match &act {
             Some(Act::Answer(answer)) => {
                 self.answered(number, answer.status().as_u16());
@@ -278,12 +280,15 @@ impl Line {
     }
 
     /// Writes the call down and looks up what is planned for it.
-    fn note(&self, method: &str, path: &str, body: &[u8]) -> Result<(usize, Option<Act>)> {
+    fn note(&self, head: &Parts, path: &str, body: &[u8]) -> Result<(usize, Option<Act>)> {
+        let method = head.method.as_str();
+        let token = head.headers.get("private-token").and_then(|token| token.to_str().ok());
         let mut state = self.state.lock().unwrap();
         state.calls.push(Call {
             method: method.to_owned(),
             path: path.to_owned(),
             body: String::from_utf8_lossy(body).into_owned(),
+            token: token.map(str::to_owned),
             status: None,
         });
         if state.cut {

@@ -8,7 +8,7 @@ use super::{
     gitlab::{BOT, Gitlab, Pipeline, SIGNING_TOKEN},
     greenroom::Greenroom,
     until,
-    wire::Wire,
+    wire::{Call, Wire},
 };
 
 /// Dropped in this order: nobody talks any more when the wire asks for the verdicts.
@@ -26,18 +26,47 @@ impl World {
 
     /// With these settings over the usual ones.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let before = Before::start().await;
+        let world = before.greenroom(settings).await;
+        // It asks once how GitLab and its token are; who counts calls begins after that.
+        until("greenroom has asked for its token's health", PATIENCE, || async {
+            let asked =
+                |call: &Call| call.path.contains("/personal_access_tokens/self") && call.status.is_some();
+            world.wire.calls().iter().any(asked).then_some(())
+        })
+        .await;
+        world
+    }
+}
+
+/// A world in which greenroom was not started yet.
+pub struct Before {
+    pub wire: Wire,
+    pub gitlab: Gitlab,
+    address: String,
+}
+
+impl Before {
+    pub async fn start() -> Self {
         let address = free_address().to_string();
         let webhook: Url = format!("http://{address}/webhooks/gitlab").parse().unwrap();
         let gitlab = Gitlab::start(Some(&webhook)).await;
         let wire = Wire::to_gitlab(&gitlab.url()).await;
+        Self { wire, gitlab, address }
+    }
+
+    /// Starts it, with these settings over the usual ones.
+    pub async fn greenroom(self, settings: &[(&str, &str)]) -> World {
+        let Self { wire, gitlab, address } = self;
         let usual = [
             ("GREENROOM_LISTEN", address.as_str()),
             ("GREENROOM_GITLAB_URL", wire.url().as_str()),
             ("GREENROOM_GITLAB_TOKEN", BOT),
+            ("GREENROOM_GITLAB_RATE", "off"),
             ("GREENROOM_WEBHOOK_SIGNING_TOKEN", SIGNING_TOKEN),
         ];
         let greenroom = Greenroom::start(&[usual.as_slice(), settings].concat()).await;
-        Self { greenroom, wire, gitlab }
+        World { greenroom, wire, gitlab }
     }
 }
 
