@@ -17,6 +17,8 @@ mod architecture;
 mod artifacts;
 mod browser;
 mod cli;
+mod doubt;
+mod histories;
 mod lifecycle;
 mod machinery;
 mod outage;
