@@ -76,7 +76,9 @@ async fn smallest(seed: u64, failure: String) -> (Vec<Step>, String) {
 async fn after_a_quiet_time_the_world_equals_the_truth() {
     let (first, count) = (number("GREENROOM_TEST_SEED", 0), number("GREENROOM_TEST_HISTORIES", 40));
     let failures: Vec<(u64, String)> = stream::iter(first..first + count)
-        .map(|seed| async move { outcome(history(seed).current()).await.err().map(|failure| (seed, failure)) })
+        .map(
+            |seed| async move { outcome(history(seed).current()).await.err().map(|failure| (seed, failure)) },
+        )
         .buffer_unordered(AT_ONCE)
         .filter_map(std::future::ready)
         .collect()

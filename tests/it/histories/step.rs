@@ -40,8 +40,8 @@ pub enum Step {
     StopByHand(Mr),
     /// What happens to webhooks from here on.
     Deliveries(Fate),
-    /// What happens to these calls to GitLab from here on.
-    GitLab(Calls, Trouble),
+    /// What happens to these calls to GitLab: after so many that pass, to so many.
+    GitLab(Calls, Trouble, usize, usize),
     /// GitLab and webhooks are well again.
     Heal,
     /// `kill -9` at the n-th call from here.
@@ -93,12 +93,12 @@ pub enum Moment {
 }
 
 fn mr() -> impl Strategy<Value = Mr> {
-    prop_oneof![5 => Just(0_usize), 4 => Just(1_usize), 2 => Just(2_usize), 1 => Just(3_usize)]
+    prop_oneof![8 => Just(0_usize), 5 => Just(1_usize), 1 => Just(2_usize), 1 => Just(3_usize)]
 }
 
 fn trouble() -> impl Strategy<Value = Step> {
     let calls = prop_oneof![
-        3 => Just(Calls::All),
+        4 => Just(Calls::All),
         2 => Just(Calls::Reads),
         3 => Just(Calls::Posts),
         2 => Just(Calls::Puts),
@@ -113,22 +113,21 @@ fn trouble() -> impl Strategy<Value = Step> {
         2 => Just(Trouble::Cut),
         3 => Just(Trouble::Unheard),
     ];
-    (calls, trouble).prop_map(|(calls, trouble)| match (calls, trouble) {
+    let many = prop_oneof![3 => 1_usize..6, 1 => Just(1_000)];
+    (calls, trouble, 0_usize..12, many).prop_map(|(calls, trouble, pass, many)| match (calls, trouble) {
         // A GitLab that answers a write with "no" means it.
-        (calls @ (Calls::Posts | Calls::Puts | Calls::Deletes), Trouble::Answer404 | Trouble::EmptyList) => {
-            Step::GitLab(calls, Trouble::Unheard)
+        (Calls::Reads, _) => Step::GitLab(calls, trouble, pass, many),
+        (Calls::All, Trouble::Answer404 | Trouble::EmptyList) => {
+            Step::GitLab(Calls::Reads, trouble, pass, many)
         }
-        (Calls::All, trouble @ (Trouble::Answer404 | Trouble::EmptyList)) => {
-            Step::GitLab(Calls::Reads, trouble)
-        }
-        (calls, trouble) => Step::GitLab(calls, trouble),
+        (_, Trouble::Answer404 | Trouble::EmptyList) => Step::GitLab(calls, Trouble::Unheard, pass % 3, many),
+        _ => Step::GitLab(calls, trouble, pass, many),
     })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     use Step as S;
-    let fate =
-        prop_oneof![3 => Just(Fate::Lost), 1 => Just(Fate::Twice), 1 => Just(Fate::Shuffled), 1 => Just(Fate::Late)];
+    let fate = prop_oneof![3 => Just(Fate::Lost), 1 => Just(Fate::Twice), 1 => Just(Fate::Shuffled), 1 => Just(Fate::Late)];
     let moment = prop_oneof![Just(Moment::Before), Just(Moment::After)];
     let people = prop_oneof![
         3 => mr().prop_map(S::Open),
@@ -153,19 +152,26 @@ fn step() -> impl Strategy<Value = Step> {
         2 => mr().prop_map(S::StopByHand),
     ];
     prop_oneof![
-        16 => people,
-        3 => fate.prop_map(S::Deliveries),
-        3 => trouble(),
-        2 => Just(S::Heal),
-        2 => (1_usize..12, moment).prop_map(|(n, moment)| S::KillAt(n, moment)),
+        24 => people,
+        2 => fate.prop_map(S::Deliveries),
+        4 => trouble(),
+        1 => Just(S::Heal),
+        3 => (1_usize..12, moment).prop_map(|(n, moment)| S::KillAt(n, moment)),
         1 => Just(S::Kill),
         2 => Just(S::Restart),
-        4 => (1_u64..500).prop_map(S::Pause),
+        3 => (1_u64..500).prop_map(S::Pause),
         2 => Just(S::Rest),
     ]
 }
 
-/// A history of at most fifteen steps.
+/// A history of at most fifteen steps; mostly something is served at its beginning.
 pub fn history() -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(step(), 2..=15)
+    use Step as S;
+    let begin = prop_oneof![
+        1 => Just(vec![]),
+        2 => Just(vec![S::Open(0), S::Succeed(0)]),
+        3 => Just(vec![S::Open(0), S::Succeed(0), S::Rest]),
+        3 => Just(vec![S::Open(1), S::Succeed(1), S::Rest]),
+    ];
+    (begin, proptest::collection::vec(step(), 2..=12)).prop_map(|(begin, rest)| [begin, rest].concat())
 }

@@ -80,7 +80,10 @@ pub async fn play(steps: &[Step]) -> Result<(), String> {
             let log = story.world.greenroom.log();
             let lines: Vec<_> = log.lines().collect();
             let last = lines[lines.len().saturating_sub(60)..].join("\n");
-            return Err(format!("{}\nafter which {failure}\ngreenroom said last:\n{last}", story.said.join("\n")));
+            return Err(format!(
+                "{}\nafter which {failure}\ngreenroom said last:\n{last}",
+                story.said.join("\n")
+            ));
         }
     }
     Ok(())
@@ -104,7 +107,7 @@ impl Story {
         self.count += 1;
         match step {
             Step::Deliveries(fate) => self.deliveries(fate).await,
-            Step::GitLab(calls, trouble) => self.trouble(calls, trouble),
+            Step::GitLab(calls, trouble, pass, many) => self.trouble(calls, trouble, pass, many),
             Step::Heal => self.heal().await,
             Step::KillAt(n, moment) => self.kill_at(n, moment),
             Step::Kill => {
@@ -147,7 +150,7 @@ impl Story {
         self.say(format!("webhooks from here on: {fate:?}"));
     }
 
-    fn trouble(&mut self, calls: Calls, trouble: Trouble) {
+    fn trouble(&mut self, calls: Calls, trouble: Trouble, pass: usize, many: usize) {
         let wire = &self.world.wire;
         let on = match calls {
             Calls::All => wire.any(),
@@ -156,7 +159,7 @@ impl Story {
             Calls::Puts => wire.on("PUT", "*"),
             Calls::Deletes => wire.on("DELETE", "*"),
         };
-        let on = on.always();
+        let on = on.after_passing(pass, many);
         match trouble {
             Trouble::Answer500 => on.answer(500, &[], r#"{"message":"500 Internal Server Error"}"#),
             Trouble::Answer429 => on.answer(429, &[("retry-after", "1")], "Retry later\n"),
@@ -166,7 +169,7 @@ impl Story {
             Trouble::Cut => on.cut(),
             Trouble::Unheard => on.lose(),
         }
-        self.say(format!("calls to GitLab from here on, {calls:?}: {trouble:?}"));
+        self.say(format!("calls to GitLab, {calls:?}: {pass} pass, then {many} times {trouble:?}"));
     }
 
     async fn heal(&mut self) {

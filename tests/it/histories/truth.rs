@@ -46,9 +46,16 @@ pub async fn holds(story: &mut Story) -> Result<(), String> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // Whatever still comes late, or is found by the net, must not change it any more.
-    resyncs(&story.world, 2).await?;
-    if let Err(difference) = equals(story).await {
-        return Err(format!("the world has equalled the truth, but not for long: {difference}"));
+    let lists = || story.world.wire.count("GET", "*/merge_requests");
+    let (before, began) = (lists(), Instant::now());
+    while lists() < before + 2 {
+        if began.elapsed() > PATIENCE {
+            return Err("no resync comes".to_owned());
+        }
+        equals(story).await.map_err(|difference| {
+            format!("the world has equalled the truth, but not for long: {difference}")
+        })?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     settle(story).await;
     Ok(())
@@ -65,20 +72,6 @@ async fn nudge(story: &Story) {
             story.world.gitlab.edit(known.iid, serde_json::json!({ "labels": label })).await;
         }
     }
-}
-
-/// Waits until the list of open merge requests was read so many times more, and all that came of it is done.
-async fn resyncs(world: &World, times: usize) -> Result<(), String> {
-    let lists = || world.wire.count("GET", "*/merge_requests");
-    let (before, began) = (lists(), Instant::now());
-    while lists() < before + times {
-        if began.elapsed() > PATIENCE {
-            return Err("no resync comes".to_owned());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    world.rests().await;
-    Ok(())
 }
 
 /// What is certain from here on.
@@ -156,9 +149,10 @@ async fn equals(story: &Story) -> Result<(), String> {
         story.known.iter().flatten().map(|known| format!("mr-{}{ends}", known.iid)).collect()
     };
     let (environment_names, file_names) = (names(""), names(".json"));
-    let stray = environments.iter().filter_map(|one| one["name"].as_str()).find(|name| {
-        name.strip_prefix("review/").is_none_or(|name| !environment_names.contains(name))
-    });
+    let stray = environments
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .find(|name| name.strip_prefix("review/").is_none_or(|name| !environment_names.contains(name)));
     if let Some(stray) = stray {
         return Err(format!("an environment of nobody: {stray}"));
     }
@@ -244,7 +238,9 @@ fn told(truth: &Truth, facts: &Facts, preview: &Value, url: &str, seen: &Shown) 
         return Err(format!("it speaks of commit {} instead of {}", preview["sha"], facts.shown["sha"]));
     }
     match &facts.comment {
-        Some(comment) if !comment.contains(&format!("Preview: {}", truth.state)) || !comment.contains(&reason[1..]) => {
+        Some(comment)
+            if !comment.contains(&format!("Preview: {}", truth.state)) || !comment.contains(&reason[1..]) =>
+        {
             return Err(format!("the comment says otherwise: {comment}"));
         }
         None if truth.state != "stopped" => return Err("it has no comment".to_owned()),
@@ -271,7 +267,9 @@ fn environment(truth: &Truth, facts: &Facts, url: &str, serves: bool) -> Result<
         // Made by a job, and never ours.
         Some(environment) if !serves && environment["description"].is_null() => Ok(()),
         Some(environment) if truth.state == "stopped" => Err(format!("there still is {environment:#}")),
-        Some(environment) if serves && (environment["state"] != "available" || environment["external_url"] != *url) => {
+        Some(environment)
+            if serves && (environment["state"] != "available" || environment["external_url"] != *url) =>
+        {
             Err(format!("the environment is {environment:#}"))
         }
         None if serves => Err("it has no environment".to_owned()),

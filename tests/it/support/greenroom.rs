@@ -102,6 +102,11 @@ impl Greenroom {
         }
     }
 
+    /// Whether the setting is given.
+    pub fn has(&self, setting: &str) -> bool {
+        self.settings.iter().any(|(name, _)| name == setting)
+    }
+
     /// Changes a setting; it counts from the next start.
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|(known, _)| known != name);
