@@ -71,22 +71,24 @@ pub struct Story {
 /// Plays a history to its end. A failure tells what happened, what is wrong, and greenroom's last words.
 pub async fn play(steps: &[Step]) -> Result<(), String> {
     let mut story = Story::begin().await;
+    let mut outcome = Ok(());
     for step in steps.iter().chain([&Step::Rest]) {
-        let outcome = match story.happen(*step).await {
-            Ok(()) => truth::unbroken(&story).await,
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = outcome {
-            let log = story.world.greenroom.log();
-            let lines: Vec<_> = log.lines().collect();
-            let last = lines[lines.len().saturating_sub(60)..].join("\n");
-            return Err(format!(
-                "{}\nafter which {failure}\ngreenroom said last:\n{last}",
-                story.said.join("\n")
-            ));
+        outcome = story.happen(*step).await;
+        if outcome.is_ok() {
+            outcome = truth::unbroken(&story).await;
+        }
+        if outcome.is_err() {
+            break;
         }
     }
-    Ok(())
+    let outcome = outcome.map_err(|failure| {
+        let log = story.world.greenroom.log();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(60)..].join("\n");
+        format!("{}\nafter which {failure}\ngreenroom said last:\n{last}", story.said.join("\n"))
+    });
+    story.world.end().await;
+    outcome
 }
 
 impl Story {

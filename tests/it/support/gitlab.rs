@@ -81,6 +81,11 @@ impl Gitlab {
         gitlab
     }
 
+    /// Ends it now; else it ends with the test.
+    pub async fn stop(self) {
+        self.sandbox.stop().await;
+    }
+
     pub fn url(&self) -> Url {
         self.sandbox.url().parse().unwrap()
     }

@@ -52,6 +52,16 @@ impl World {
     }
 }
 
+impl World {
+    /// Ends all of it now, for a test that has many worlds one after another.
+    pub async fn end(self) {
+        let Self { greenroom, wire, gitlab } = self;
+        drop(greenroom);
+        drop(wire);
+        gitlab.stop().await;
+    }
+}
+
 /// A page worth serving.
 pub fn page(text: &str) -> String {
     format!("<!doctype html><title>{text}</title><h1>{text}</h1>")
