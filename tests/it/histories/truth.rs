@@ -11,7 +11,7 @@ use super::story::{BROKEN_FILE, Built, ByHand, Known, Story};
 use crate::support::{
     PATIENCE,
     gitlab::Gitlab,
-    world::{World, page},
+    world::{World, page, says},
 };
 
 /// What the link shows.
@@ -239,7 +239,7 @@ fn told(truth: &Truth, facts: &Facts, preview: &Value, url: &str, seen: &Shown) 
     }
     match &facts.comment {
         Some(comment)
-            if !comment.contains(&format!("Preview: {}", truth.state)) || !comment.contains(&reason[1..]) =>
+            if !comment.contains(&format!("Preview: {}", truth.state)) || !says(comment, reason) =>
         {
             return Err(format!("the comment says otherwise: {comment}"));
         }

@@ -62,6 +62,11 @@ impl World {
     }
 }
 
+/// Whether the comment tells this reason, in which its first letter is a capital one. A preview that is not told yet has none.
+pub fn says(comment: &str, reason: &str) -> bool {
+    reason.get(1..).is_some_and(|rest| comment.contains(rest))
+}
+
 /// A page worth serving.
 pub fn page(text: &str) -> String {
     format!("<!doctype html><title>{text}</title><h1>{text}</h1>")
@@ -90,9 +95,7 @@ impl World {
             let preview = self.preview(mr).await.ok_or("no preview is known")?;
             let reason = preview["reason"].as_str().unwrap_or_default();
             let told = match self.gitlab.comment(mr).await {
-                Some(comment) => {
-                    comment.contains(&format!("Preview: {state}")) && comment.contains(&reason[1..])
-                }
+                Some(comment) => comment.contains(&format!("Preview: {state}")) && says(&comment, reason),
                 None => matches!(state, "skipped" | "stopped"),
             };
             if preview["state"] == state && preview["sha"] == head && told {
