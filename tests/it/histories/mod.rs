@@ -19,7 +19,7 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
-use step::Step;
+use step::Step::{self, Kill, Open, Push, Rest, StopByHand, Succeed};
 use story::play;
 
 /// Histories that are played at once: most of their time they wait.
@@ -88,4 +88,17 @@ async fn after_a_quiet_time_the_world_equals_the_truth() {
         "{} of {count} histories fail; the smallest one found, from seed {seed}: {steps:?}\n{failure}",
         failures.len()
     );
+}
+
+async fn plays(steps: &[Step]) {
+    if let Err(failure) = play(steps).await {
+        panic!("{steps:?}\n{failure}");
+    }
+}
+
+/// The stop was for the old head, though both were found at once.
+#[tokio::test]
+async fn stopped_by_hand_and_pushed_to_before_anybody_looked_the_new_head_counts() {
+    plays(&[Open(0), Succeed(0), Rest, Kill, StopByHand(0), Push(0)]).await;
+    plays(&[Open(0), Succeed(0), Rest, Kill, StopByHand(0), Push(0), Succeed(0)]).await;
 }
