@@ -15,6 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
+use super::{PATIENCE, until};
+
 /// The token of the person who acts here.
 pub const PERSON: &str = "dev-token";
 /// The token of greenroom's bot.
@@ -282,7 +284,11 @@ impl Gitlab {
 
     /// Waits until every webhook so far is delivered or given up.
     pub async fn drain(&self) {
-        self.ask(Method::POST, "sandbox/drain", None).await;
+        // GitLab's own patience ends with 504 after ten seconds.
+        until("all webhooks are through", PATIENCE, || async {
+            self.call(Method::POST, "sandbox/drain", None).await.error_for_status()
+        })
+        .await;
     }
 
     /// Every webhook delivery so far, its body included.
