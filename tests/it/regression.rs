@@ -477,3 +477,24 @@ async fn a_deploy_is_done_in_one_look() {
     assert!(writes <= 5, "{writes} writes: {calls:#?}");
     world.ends_well().await;
 }
+
+/// GitLab made the environment, greenroom never heard of it, and then there was nothing to deploy any more.
+#[tokio::test]
+async fn an_environment_whose_creation_was_not_heard_of_is_removed_at_the_end() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    world.becomes(mr, "waiting").await;
+    world.wire.on("POST", "*/environments").always().lose();
+    world.build(mr, "one").await;
+    until("GitLab has made the environment", PATIENCE, || async {
+        (!world.gitlab.environments().await.is_empty()).then_some(())
+    })
+    .await;
+    world.gitlab.push("feature", &[("a", "2")]).await;
+    world.becomes(mr, "waiting").await;
+    world.wire.heal();
+    world.gitlab.close(mr).await;
+    world.becomes(mr, "stopped").await;
+    world.is_gone(mr).await;
+    world.ends_well().await;
+}

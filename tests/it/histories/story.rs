@@ -36,7 +36,8 @@ pub enum ByHand {
     No,
     /// At this head, and nothing happened since that could take it back.
     At(String),
-    /// At this head, but GitLab shows no difference to another story: closed and reopened since, perhaps unseen.
+    /// At this head, but GitLab shows no difference to another story: closed and reopened since, perhaps unseen, or stopped
+    /// while a deploy was under way.
     Perhaps(String),
 }
 
@@ -54,6 +55,8 @@ pub struct Known {
     pub good: BTreeSet<String>,
     /// Whether something certainly serves since the last quiet time.
     pub serves: bool,
+    /// Whether anything happened to it since the last quiet time.
+    pub busy: bool,
     pub by_hand: ByHand,
     /// The link, once it is known.
     pub url: String,
@@ -225,6 +228,7 @@ impl Story {
         };
         if let Some(what) = self.act(step, &mut known).await {
             self.say(format!("!{}: {what}", known.iid));
+            known.busy = true;
         }
         self.known[mr] = Some(known);
     }
@@ -298,10 +302,11 @@ impl Story {
                 gitlab.delete_branch(branch).await;
                 Some("its branch is deleted".to_owned())
             }
-            // Seen by greenroom before, so that it is a stop by hand and no race.
             S::StopByHand(_) if opened && known.serves && known.by_hand == ByHand::No => {
                 gitlab.stop_environment(iid).await;
-                known.by_hand = ByHand::At(head.to_owned());
+                // A deploy that is under way at that moment makes the environment available again, as any deployment does.
+                let by_hand = if known.busy { ByHand::Perhaps } else { ByHand::At };
+                known.by_hand = by_hand(head.to_owned());
                 known.serves = false;
                 Some("its environment is stopped by hand".to_owned())
             }
@@ -362,6 +367,7 @@ impl Known {
             built: BTreeMap::new(),
             good: BTreeSet::new(),
             serves: false,
+            busy: true,
             by_hand: ByHand::No,
             url: String::new(),
         }

@@ -81,7 +81,7 @@ async fn settle(story: &mut Story) {
         let shown = world.gitlab.mr(known.iid).await;
         let Some(preview) = world.preview(known.iid).await else { continue };
         known.url = preview["url"].as_str().unwrap_or_default().to_owned();
-        known.serves = false;
+        (known.serves, known.busy) = (false, false);
         if shown["state"] != "opened" {
             known.by_hand = ByHand::No;
         }
