@@ -71,7 +71,7 @@ async fn smallest(seed: u64, failure: String) -> (Vec<Step>, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_time_the_world_equals_the_truth() {
-    let (first, count) = (number("GREENROOM_TEST_SEED", 0), number("GREENROOM_TEST_HISTORIES", 40));
+    let (first, count) = (number("GREENROOM_TEST_SEED", 0), number("GREENROOM_TEST_HISTORIES", 32));
     let failures: Vec<(u64, String)> = stream::iter(first..first + count)
         .map(|seed| async move {
             let failure = outcome(history(seed).current()).await.err()?;

@@ -80,7 +80,7 @@ async fn settle(story: &mut Story) {
     for known in known.iter_mut().flatten() {
         let shown = world.gitlab.mr(known.iid).await;
         let Some(preview) = world.preview(known.iid).await else { continue };
-        known.url = preview["url"].as_str().unwrap_or_default().to_owned();
+        preview["url"].as_str().unwrap_or_default().clone_into(&mut known.url);
         (known.serves, known.busy) = (false, false);
         if shown["state"] != "opened" {
             known.by_hand = ByHand::No;
