@@ -498,3 +498,26 @@ async fn an_environment_whose_creation_was_not_heard_of_is_removed_at_the_end() 
     world.is_gone(mr).await;
     world.ends_well().await;
 }
+
+/// A reopen makes a new environment; greenroom never heard of that one either, and knew the old one still.
+#[tokio::test]
+async fn an_environment_that_took_the_place_of_another_unheard_is_removed_at_the_end() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    build_with_environment(&world, mr, "one").await;
+    world.becomes(mr, "ready").await;
+    world.rests().await;
+    let before = world.gitlab.environments().await[0]["id"].clone();
+    world.wire.on("POST", "*/environments").always().lose();
+    world.gitlab.fault(json!({ "deliveries": { "lose": 1 } })).await;
+    world.gitlab.close(mr).await;
+    world.gitlab.reopen(mr).await;
+    until("GitLab has made another environment", PATIENCE, || async {
+        world.gitlab.environments().await.into_iter().find(|environment| environment["id"] != before)
+    })
+    .await;
+    world.gitlab.close(mr).await;
+    world.becomes(mr, "stopped").await;
+    world.is_gone(mr).await;
+    world.ends_well().await;
+}
