@@ -143,7 +143,7 @@ async fn deploy(
         record.deployment = Some(Deployment {
             id: None,
             sha: target.pipeline_sha.clone(),
-            reference: target.pipeline_ref.clone(),
+            reference: deployment_ref(record.key.iid, &target.pipeline_ref),
             finished: false,
         });
     }
@@ -180,6 +180,16 @@ async fn deploy(
         })
         .await?;
     Ok(Done::Yes)
+}
+
+/// The ref that a deployment names. GitLab stops what was deployed from a branch when the branch is deleted, and nobody
+/// could tell that from a stop by hand; the merge request's own ref outlives the branch.
+fn deployment_ref(iid: u64, pipeline_ref: &str) -> String {
+    if pipeline_ref.starts_with("refs/merge-requests/") {
+        pipeline_ref.to_owned()
+    } else {
+        format!("refs/merge-requests/{iid}/head")
+    }
 }
 
 /// Nothing instead of a refusal. Whatever GitLab is told of a preview besides, the preview does not depend on it.

@@ -200,6 +200,10 @@ async fn notice_stop_by_hand(
         Some(EnvironmentState::Stopped) | None if reopened => {
             apply::unless_refused(parts.reporter.renew_environment(record).await)?;
         }
+        // Pushed to since we last looked: that may have been after the stop, and then the new head counts.
+        Some(EnvironmentState::Stopped) if record.environment_seen && record.sha != now.sha => {
+            apply::unless_refused(parts.reporter.renew_environment(record).await)?;
+        }
         Some(EnvironmentState::Stopped) if record.environment_seen => {
             record.hold =
                 Some(Hold { sha: now.sha.clone(), since: parts.clock.now(), origin: HoldOrigin::Gitlab });

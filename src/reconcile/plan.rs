@@ -36,9 +36,8 @@ pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
             }
         }
         Desired::Gone(_) => {
-            // A deploy that was begun may have left an environment whose id we never learned.
-            if record.environment_id.is_some() || (record.release.is_some() && record.state != State::Stopped)
-            {
+            // A deploy that was begun may have left an environment whose id we never learned, however it went on.
+            if record.environment_id.is_some() || record.state != State::Stopped {
                 steps.push(Step::RemoveEnvironment);
             }
         }

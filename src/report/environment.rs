@@ -2,7 +2,7 @@
 
 use super::{Error, Reporter};
 use crate::gitlab::{DeploymentOutcome, Environment, EnvironmentState};
-use crate::preview::{Preview, environment_name};
+use crate::preview::{Preview, ProjectId, environment_name};
 
 /// How the description of every environment of ours begins; our instance id follows.
 const TAG: &str = "Made by greenroom, instance ";
@@ -123,28 +123,35 @@ impl Reporter {
     pub async fn remove_environment(&self, preview: &mut Preview) -> Result<Vec<String>, Error> {
         let project = preview.key.project_id;
         let name = environment_name(preview.key.iid);
-        let id = match preview.environment_id {
-            Some(id) => Some(id),
-            // We never learned an id: only what carries our name tag is ours.
-            None => match self.forge.environment_by_name(project, &name).await {
-                Ok(found) => found
-                    .filter(|found| found.description.as_ref() == Some(&self.description()))
-                    .map(|found| found.id),
-                // Environments are switched off or not for us: then none was made.
-                Err(error) if error.is_refusal() => None,
-                Err(error) => return Err(error.into()),
-            },
-        };
-        if let Some(id) = id {
-            match self.forge.stop_environment(project, id).await? {
-                None => {}
-                Some(EnvironmentState::Stopped) => self.forge.delete_environment(project, id).await?,
-                Some(_) => return Ok(vec![format!("GitLab has not stopped the environment `{name}`")]),
-            }
+        let mut stopped = None;
+        if let Some(id) = preview.environment_id {
+            stopped = self.forge.stop_environment(project, id).await?.map(|state| (id, state));
+        }
+        if stopped.is_none()
+            && let Some(id) = self.unknown_environment(project, &name).await?
+        {
+            stopped = self.forge.stop_environment(project, id).await?.map(|state| (id, state));
+        }
+        match stopped {
+            None => {}
+            Some((id, EnvironmentState::Stopped)) => self.forge.delete_environment(project, id).await?,
+            Some(_) => return Ok(vec![format!("GitLab has not stopped the environment `{name}`")]),
         }
         preview.environment_id = None;
         preview.deployment = None;
         Ok(Vec::new())
+    }
+
+    /// The environment of this name, of whose creation we never heard. Only what carries our description is ours.
+    async fn unknown_environment(&self, project: ProjectId, name: &str) -> Result<Option<u64>, Error> {
+        match self.forge.environment_by_name(project, name).await {
+            Ok(found) => Ok(found
+                .filter(|found| found.description.as_ref() == Some(&self.description()))
+                .map(|found| found.id)),
+            // Environments are switched off or not for us: then none was made.
+            Err(error) if error.is_refusal() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn description(&self) -> String {

@@ -18,6 +18,8 @@ mod artifacts;
 mod browser;
 mod cli;
 mod commit_status;
+mod doubt;
+mod histories;
 mod lifecycle;
 mod logs;
 mod machinery;

@@ -100,18 +100,6 @@ async fn repeated_shuffled_and_late_webhooks_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_deleted_branch_of_an_open_merge_request_changes_nothing() {
-    let world = World::start().await;
-    let mr = world.ready_mr("feature", "one").await;
-    world.gitlab.delete_branch("feature").await;
-    world.rests().await;
-    if world.gitlab.mr(mr).await["state"] == "opened" {
-        world.shows(mr, "one").await;
-    }
-    world.rests().await;
-}
-
-#[tokio::test]
 async fn a_lifetime_ends_and_a_new_head_begins_another() {
     let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
     let file = "version: 1\nengine: static\nstatic: {job: build, path: dist}\nexpires_after: 1h\n";

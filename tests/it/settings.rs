@@ -1,12 +1,13 @@
 //! What operators give to `serve`, and what it says when that cannot work.
 
-use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, time::Duration};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
 use assert_cmd::{Command, cargo::cargo_bin_cmd};
 use insta::assert_snapshot;
 use tempfile::TempDir;
 
 use crate::support::{
+    PATIENCE,
     courier::Delivery,
     free_address,
     gitlab::{BOT, SIGNING_TOKEN},
@@ -46,7 +47,7 @@ impl Operator {
     /// `greenroom serve`, which is expected to refuse.
     fn serve(&self, settings: &[(&str, &str)]) -> Command {
         let mut serve = cargo_bin_cmd!("greenroom");
-        serve.env_clear().current_dir(&self.0).timeout(Duration::from_secs(30)).arg("serve");
+        serve.env_clear().current_dir(&self.0).timeout(PATIENCE).arg("serve");
         serve.envs(settings.iter().copied());
         serve
     }

@@ -17,7 +17,7 @@ use insta::assert_snapshot;
 
 use crate::{
     on_both_databases,
-    support::{database::Database, world::World},
+    support::{PATIENCE, database::Database, world::World},
 };
 
 on_both_databases! {
@@ -159,7 +159,7 @@ async fn woken(store: &Store, act: impl AsyncFnOnce()) {
     tokio::pin!(woken);
     woken.as_mut().enable();
     act().await;
-    tokio::time::timeout(Duration::from_secs(5), woken).await.expect("woken");
+    tokio::time::timeout(PATIENCE, woken).await.expect("woken");
 }
 
 #[tokio::test]

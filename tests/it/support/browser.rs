@@ -49,9 +49,11 @@ impl Browser {
             .args(what)
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let output = timeout(PATIENCE, chromium.output())
+        // The first start after the machine woke up reads hundreds of megabytes.
+        let patience = 3 * PATIENCE;
+        let output = timeout(patience, chromium.output())
             .await
-            .unwrap_or_else(|_| panic!("Chromium took over {PATIENCE:?} for {what:?}"))
+            .unwrap_or_else(|_| panic!("Chromium took over {patience:?} for {what:?}"))
             .expect("Chromium starts");
         assert!(output.status.success(), "{what:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

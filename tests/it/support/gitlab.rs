@@ -15,6 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
+use super::{PATIENCE, until};
+
 /// The token of the person who acts here.
 pub const PERSON: &str = "dev-token";
 /// The token of greenroom's bot.
@@ -37,6 +39,14 @@ pub struct Gitlab {
 pub struct Pipeline {
     pub id: u64,
     pub job: u64,
+}
+
+impl Pipeline {
+    /// From what the sandbox answers; its first job is [`JOB`].
+    pub fn of(made: &Value) -> Self {
+        let id = |value: &Value| value["id"].as_u64().expect("an id");
+        Self { id: id(made), job: id(&made["jobs"][0]) }
+    }
 }
 
 /// A call to the API as GitLab's own journal has it.
@@ -73,14 +83,18 @@ impl Gitlab {
         gitlab
     }
 
+    /// Ends it now; else it ends with the test.
+    pub async fn stop(self) {
+        self.sandbox.stop().await;
+    }
+
     pub fn url(&self) -> Url {
         self.sandbox.url().parse().unwrap()
     }
 
     /// Opens a merge request to `main` and tells its iid. A branch that is not there yet is pushed first.
     pub async fn open_mr(&self, branch: &str, title: &str) -> u64 {
-        let path = format!("repository/branches/{}", encoded(branch));
-        if self.call(Method::GET, &api(&path), None).await.status() == 404 {
+        if !self.has_branch(branch).await {
             self.push(branch, &[("README.md", title)]).await;
         }
         self.create_mr(json!({ "source_branch": branch, "target_branch": "main", "title": title })).await
@@ -106,6 +120,28 @@ impl Gitlab {
         self.ask(Method::POST, &api("repository/commits"), Some(commit)).await;
     }
 
+    pub async fn has_branch(&self, branch: &str) -> bool {
+        let path = format!("repository/branches/{}", encoded(branch));
+        self.call(Method::GET, &api(&path), None).await.status() != 404
+    }
+
+    /// The text of a file at a commit.
+    pub async fn file(&self, sha: &str, path: &str) -> String {
+        let path = format!("repository/files/{}/raw?ref={sha}", encoded(path));
+        let answer = self.call(Method::GET, &api(&path), None).await;
+        answer.error_for_status().expect("the file").text().await.unwrap()
+    }
+
+    /// The merge request's pipelines.
+    pub async fn pipelines_of(&self, mr: u64) -> Vec<Value> {
+        self.list(&format!("merge_requests/{mr}/pipelines?per_page=100")).await
+    }
+
+    /// The newest attempt of each job of a pipeline.
+    pub async fn jobs(&self, pipeline: u64) -> Vec<Value> {
+        self.list(&format!("pipelines/{pipeline}/jobs?per_page=100")).await
+    }
+
     /// Deletes the branch.
     pub async fn delete_branch(&self, branch: &str) {
         self.act("push", json!({ "refs": [{ "ref": branch, "delete": true }] })).await;
@@ -114,9 +150,7 @@ impl Gitlab {
     /// Starts a pipeline for the merge request's head, with [`JOB`] running in it.
     pub async fn start_pipeline(&self, mr: u64) -> Pipeline {
         let jobs = json!([{ "name": JOB, "stage": "build", "status": "running" }]);
-        let pipeline = self.act("pipelines", json!({ "mr_iid": mr, "jobs": jobs })).await;
-        let id = |value: &Value| value["id"].as_u64().expect("an id");
-        Pipeline { id: id(&pipeline), job: id(&pipeline["jobs"][0]) }
+        Pipeline::of(&self.act("pipelines", json!({ "mr_iid": mr, "jobs": jobs })).await)
     }
 
     /// The job ends well and leaves these files as its artifact.
@@ -272,7 +306,11 @@ impl Gitlab {
 
     /// Waits until every webhook so far is delivered or given up.
     pub async fn drain(&self) {
-        self.ask(Method::POST, "sandbox/drain", None).await;
+        // GitLab's own patience ends with 504 after ten seconds.
+        until("all webhooks are through", PATIENCE, || async {
+            self.call(Method::POST, "sandbox/drain", None).await.error_for_status()
+        })
+        .await;
     }
 
     /// Every webhook delivery so far, its body included.

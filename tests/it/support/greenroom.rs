@@ -91,10 +91,21 @@ impl Greenroom {
         kill(&self.child);
     }
 
-    /// `kill -9` for a hook of the wire, which outlives the borrow.
+    /// `kill -9` for a hook of the wire, which outlives the borrow. One that is started later is not meant.
     pub fn kill_switch(&self) -> impl Fn() + Send + Sync + 'static {
         let child = self.child.clone();
-        move || kill(&child)
+        let meant = child.lock().unwrap().as_ref().map(Child::id);
+        move || {
+            let runs = child.lock().unwrap().as_ref().map(Child::id);
+            if runs == meant {
+                kill(&child);
+            }
+        }
+    }
+
+    /// Whether the setting is given.
+    pub fn has(&self, setting: &str) -> bool {
+        self.settings.iter().any(|(name, _)| name == setting)
     }
 
     /// Changes a setting; it counts from the next start.
@@ -142,6 +153,12 @@ impl Greenroom {
     pub async fn gateway(&self, host: &str, path: &str) -> Response {
         let request = self.client.get(format!("http://{}{path}", self.address)).header(header::HOST, host);
         request.send().await.unwrap_or_else(|error| panic!("GET {host}{path}: {error}"))
+    }
+
+    /// As [`Self::gateway`], but nothing where nobody answers.
+    pub async fn try_get(&self, host: &str, path: &str) -> Option<Response> {
+        let url = format!("http://{}{path}", self.address);
+        self.client.get(url).header(header::HOST, host).send().await.ok()
     }
 
     /// What the JSON API says of the merge request's preview; nothing where it knows none.

@@ -32,7 +32,7 @@ use tokio::{
 use super::{free_address, openapi, parts, wire};
 
 /// How long Prism may take to listen, and a wire to hear the last verdicts when it drops.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Names the exchange to the upstream that repeats its answer.
 const EXCHANGE: &str = "x-exchange";

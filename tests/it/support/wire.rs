@@ -185,6 +185,12 @@ impl On<'_> {
         self
     }
 
+    /// For so many fitting calls after so many that pass.
+    pub fn after_passing(mut self, pass: usize, many: usize) -> Self {
+        self.fires = pass + 1..=pass + many;
+        self
+    }
+
     /// For every fitting call until [`Wire::heal`].
     pub fn always(mut self) -> Self {
         self.fires = 1..=usize::MAX;
