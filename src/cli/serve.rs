@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
 use crate::gitlab::{self, ArtifactLimits, Forge};
-use crate::reconcile::{Awaited, Controller, Links, Parts};
+use crate::reconcile::{Awaited, Brake, Controller, Links, Parts, forget_foreign_instances};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
@@ -123,6 +123,7 @@ impl Server {
             );
         }
 
+        forget_foreign_instances(&store).await?;
         let limits = Limits { archive_bytes: settings.artifact_max_bytes, ..Limits::default() };
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
         let forge = Forge::new(gitlab::Settings {
@@ -131,6 +132,8 @@ impl Server {
             timeout: settings.gitlab_timeout,
         })?;
         let looks = Arc::new(Looks::default());
+        let brake = Brake::new(settings.brake_settle, settings.resync_interval);
+        let unseen_after = i64::try_from(settings.unseen_after.as_millis()).unwrap_or(i64::MAX);
         let projects = settings.projects.clone();
         let served = projects.clone();
         let controller = Controller::new(Parts {
@@ -146,6 +149,9 @@ impl Server {
             named_projects: projects.named().to_vec(),
             looks: Arc::clone(&looks),
             awaited: Awaited::default(),
+            brake,
+            unseen_after,
+            instance_is_chosen: settings.instance.is_some(),
         });
 
         let secrets = Secrets::new(

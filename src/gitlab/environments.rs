@@ -77,6 +77,12 @@ impl Forge {
         Ok(all.into_iter().find(|environment| environment.name == name))
     }
 
+    /// The project's environments whose names look like ours, in every state.
+    pub async fn review_environments(&self, project: ProjectId) -> Result<Vec<Environment>, Error> {
+        let endpoint = environments::Environments::builder().project(project).search("review/mr-").build();
+        self.all(built(endpoint)?).await
+    }
+
     /// Creates an environment; `None` when the name is taken.
     pub async fn create_environment(
         &self,

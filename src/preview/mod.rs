@@ -17,6 +17,6 @@ pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
 pub use names::{
     PreviewName, environment_name, environment_slug, merge_request_of_environment, ref_slug, valid_dns_label,
 };
-pub use reason::{Quoted, Reason};
+pub use reason::{Cause, Quoted, Reason};
 pub use record::{Deployment, Hold, Preview, Release, Serving};
 pub use state::State;

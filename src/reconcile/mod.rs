@@ -28,16 +28,22 @@
 
 mod apply;
 mod awaited;
+mod brake;
 mod controller;
 mod desired;
+mod foreign;
 #[cfg(test)]
 mod laws;
 mod look;
 mod observe;
 mod plan;
 mod resync;
+mod sweep;
+mod unseen;
 
 pub use awaited::Awaited;
+pub use brake::{Brake, BrakeState};
 pub use controller::{Controller, Links, Parts};
+pub use foreign::{foreign_instances, forget_foreign_instances};
 pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Life, Target, desired};
 pub use plan::{Step, plan};

@@ -12,6 +12,8 @@
 mod environment;
 mod note;
 
+pub use environment::instance_of;
+
 use crate::gitlab::Forge;
 
 /// Tells people.

@@ -28,7 +28,9 @@
 
 mod housekeeping;
 mod intake;
+mod notes;
 mod previews;
+mod removals;
 mod work;
 
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use tokio::sync::{Notify, mpsc};
 pub use housekeeping::Retention;
 pub use intake::{Accepted, Delivery};
 pub use previews::HistoryEntry;
+pub use removals::{Removal, Sweep};
 pub use work::{Claim, QueueDepth};
 
 /// Why the store could not do what it was asked.
