@@ -3,11 +3,19 @@
 //! Exit codes: 0 done, 1 failed, 2 usage or findings, 3 unavailable (try again).
 //! Data goes to stdout, prose to stderr.
 
+mod adopt;
+mod brake;
 mod check;
+mod client;
 mod demo;
+mod doctor;
+mod list;
+mod logs;
 mod output;
+mod refresh;
 mod sandbox;
 mod serve;
+mod stop;
 mod why;
 
 use std::path::PathBuf;
@@ -33,8 +41,22 @@ enum Verb {
     Sandbox(sandbox::Flags),
     /// Check the settings and a `.greenroom.yml`. Exit code 2 when something is found.
     Check(check::Flags),
+    /// List every preview of a running server.
+    List(list::Flags),
     /// Ask a running server why a merge request's preview is as it is.
     Why(why::Flags),
+    /// Print what happened to a merge request's preview, oldest first.
+    Logs(logs::Flags),
+    /// Take a merge request's preview away, until a new commit, a reopen or a refresh.
+    Stop(stop::Flags),
+    /// Look at a merge request anew: lifts a stop, tries again what failed, begins its life again.
+    Refresh(refresh::Flags),
+    /// Ask a running server what is wrong, and what to do about it. Exit code 1 when something is.
+    Doctor(doctor::Flags),
+    /// Show the removals that a running server holds back because they are many at once, or let them go on.
+    Brake(brake::Flags),
+    /// Make an empty store that of another instance, whose store was lost. While `serve` is stopped.
+    Adopt(adopt::Flags),
     /// Print the JSON Schema of `.greenroom.yml`.
     Schema,
     /// Print every setting with its default, as a commented `greenroom.toml`.
@@ -95,7 +117,14 @@ pub fn main() -> ExitCode {
         Verb::Serve(flags) => run(serve::run(flags)),
         Verb::Sandbox(flags) => run(sandbox::run(flags)),
         Verb::Demo(flags) => run(demo::run(flags)),
+        Verb::List(flags) => run(list::run(flags)),
         Verb::Why(flags) => run(why::run(flags)),
+        Verb::Logs(flags) => run(logs::run(flags)),
+        Verb::Stop(flags) => run(stop::run(flags)),
+        Verb::Refresh(flags) => run(refresh::run(flags)),
+        Verb::Doctor(flags) => run(doctor::run(flags)),
+        Verb::Brake(flags) => run(brake::run(flags)),
+        Verb::Adopt(flags) => run(adopt::run(flags)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,3 +12,14 @@ pub(super) fn data(text: &str) {
 pub(super) fn prose(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
+
+/// Rows as text, each column as wide as its widest cell, the last one as it is.
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}

@@ -24,7 +24,7 @@ use crate::reconcile::{Awaited, Brake, Controller, Links, Parts, forget_foreign_
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
-use crate::telemetry::{self, Looks};
+use crate::telemetry::{self, Health, Looks, Warning};
 use crate::web::{self as api, Api};
 use crate::webhook::{self, Intake, Secrets, SigningKey};
 
@@ -49,6 +49,9 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// How long a request's head may take. GitLab hangs up after 10 s; until then a busy server must not tell it 408.
 const REQUEST_HEAD: Duration = Duration::from_secs(15);
 
+/// How often it is asked whether webhooks come as they should.
+const WATCH: Duration = Duration::from_secs(30);
+
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let mut layer = Layer::default();
     layer.set("listen", flags.listen, Origin::Flag);
@@ -58,11 +61,7 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     telemetry::start(settings.log_json, &flags.log);
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {} (GREENROOM_LISTEN)", settings.listen))?;
-    let warnings = settings.warnings.clone();
     let server = Server::start(settings, listener).await?;
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
     let ended = tokio::select! {
         asked = asked_to_end() => asked.map(|()| None)?,
         ended = server.ended() => Some(ended),
@@ -105,11 +104,7 @@ impl Server {
     pub(super) async fn start(settings: Settings, listener: TcpListener) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         let clock = Clock;
-        std::fs::create_dir_all(&settings.data_dir)
-            .with_context(|| format!("cannot create {} (GREENROOM_DATA_DIR)", settings.data_dir.display()))?;
-        // Before anything is touched: somebody else may be at work in there.
-        let lock = if Store::is_shared(&settings.store_url) { None } else { Some(lock(&settings.data_dir)?) };
-        let store = Store::open(&settings.store_url).await?;
+        let (store, lock) = open_store(&settings).await?;
         if lock.is_some() {
             // One process per SQLite file: whatever is leased was leased by one that died.
             store.release_all().await?;
@@ -134,8 +129,10 @@ impl Server {
         let looks = Arc::new(Looks::default());
         let brake = Brake::new(settings.brake_settle, settings.resync_interval);
         let unseen_after = i64::try_from(settings.unseen_after.as_millis()).unwrap_or(i64::MAX);
+        let health = Health::new(move || clock.now());
         let projects = settings.projects.clone();
-        let served = projects.clone();
+        let filter = projects.clone();
+        let served: Arc<dyn Fn(&str) -> bool + Send + Sync> = Arc::new(move |path| filter.serves(path));
         let controller = Controller::new(Parts {
             store: store.clone(),
             forge: forge.clone(),
@@ -145,11 +142,12 @@ impl Server {
             clock,
             incoming: sites.incoming().to_owned(),
             limits: ArtifactLimits { bytes: settings.artifact_max_bytes },
-            served: Arc::new(move |path| served.serves(path)),
+            served: Arc::clone(&served),
             named_projects: projects.named().to_vec(),
             looks: Arc::clone(&looks),
             awaited: Awaited::default(),
             brake,
+            health: health.clone(),
             unseen_after,
             instance_is_chosen: settings.instance.is_some(),
         });
@@ -168,7 +166,7 @@ impl Server {
             store.clone(),
             clock,
         ));
-        let counts = intake.clone();
+        let (counts, hooks) = (intake.clone(), intake.clone());
         let api = web::Data::new(Api {
             store: store.clone(),
             clock,
@@ -176,6 +174,10 @@ impl Server {
             looks,
             deliveries: Arc::new(move || counts.counts().map(|(outcome, n)| (outcome.as_str(), n)).collect()),
             gitlab: Arc::new(move || forge.calls().snapshot().to_vec()),
+            health: health.clone(),
+            brake,
+            served,
+            unseen_after,
             instance: instance.clone(),
         });
         let gateway = web::Data::new(Gateway::new(&settings.preview_domain, sites, store.clone()));
@@ -212,6 +214,11 @@ impl Server {
         let retention = Retention { deliveries: settings.keep_deliveries, history: settings.keep_history };
         let run = controller.run(settings.resync_interval, retention, stop.clone());
         let controller = tokio::spawn(run);
+        let every = settings.resync_interval.min(WATCH);
+        tokio::spawn(webhook::watch(hooks, health.clone(), every, settings.resync_interval, stop.clone()));
+        let remedy = "change the setting and start greenroom again";
+        let found = settings.warnings.iter().map(|text| Warning::new("settings", text, remedy));
+        health.set("settings", found.collect());
         tracing::info!(%address, instance, gitlab = %settings.gitlab_url, "serving");
         Ok(Self { http: handle, http_task, controller, stop, store, _lock: lock })
     }
@@ -245,6 +252,15 @@ impl Server {
         }
         self.store.close().await;
     }
+}
+
+/// Opens the store; with SQLite for this process alone, as long as the lock is held.
+pub(super) async fn open_store(settings: &Settings) -> anyhow::Result<(Store, Option<File>)> {
+    std::fs::create_dir_all(&settings.data_dir)
+        .with_context(|| format!("cannot create {} (GREENROOM_DATA_DIR)", settings.data_dir.display()))?;
+    // Before anything is touched: somebody else may be at work in there.
+    let lock = if Store::is_shared(&settings.store_url) { None } else { Some(lock(&settings.data_dir)?) };
+    Ok((Store::open(&settings.store_url).await?, lock))
 }
 
 fn links(settings: &Settings) -> Links {

@@ -5,6 +5,7 @@
 
 mod facts;
 mod ids;
+mod intent;
 mod lifetime;
 mod names;
 mod reason;
@@ -13,10 +14,11 @@ mod state;
 
 pub use facts::{Bridge, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict};
 pub use ids::{MrKey, ParseKeyError, ProjectId, WorkKey};
+pub use intent::Intent;
 pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
 pub use names::{
     PreviewName, environment_name, environment_slug, merge_request_of_environment, ref_slug, valid_dns_label,
 };
 pub use reason::{Cause, Quoted, Reason};
-pub use record::{Deployment, Hold, Preview, Release, Serving};
+pub use record::{Deployment, Hold, HoldOrigin, Preview, Release, Serving};
 pub use state::State;

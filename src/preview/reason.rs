@@ -87,6 +87,8 @@ pub enum Reason {
     Expired(String),
     /// A person stopped the environment in GitLab.
     StoppedInGitlab,
+    /// The operator stopped it through the API.
+    StoppedByOperator,
     /// The project's file was removed from the head.
     FileRemoved,
     /// Something of it is still there.
@@ -173,6 +175,7 @@ impl fmt::Display for Reason {
             Self::Merged => f.write_str("the merge request was merged"),
             Self::Expired(at) => write!(f, "its lifetime ended at {at}"),
             Self::StoppedInGitlab => f.write_str("somebody stopped the environment in GitLab"),
+            Self::StoppedByOperator => f.write_str("it was stopped by the operator"),
             Self::FileRemoved => f.write_str("the branch has no `.greenroom.yml` any more"),
             Self::Leftover(what) => write!(f, "not everything is gone yet: {what}"),
             Self::Unseen(since) => write!(f, "GitLab has not shown this merge request since {since}"),
@@ -193,7 +196,11 @@ impl Reason {
         match self {
             Self::FileRemoved => Some(Cause::ProjectFile),
             // An end of its own, or a hand.
-            Self::Closed | Self::Merged | Self::Expired(_) | Self::StoppedInGitlab => None,
+            Self::Closed
+            | Self::Merged
+            | Self::Expired(_)
+            | Self::StoppedInGitlab
+            | Self::StoppedByOperator => None,
             // No reason to remove anything.
             Self::NoCommit
             | Self::NoPipeline(_)
@@ -244,6 +251,9 @@ impl Reason {
             (State::Stopped, Self::Expired(_)) => "Nothing of it is left. The next push brings it back.",
             (State::Stopped, Self::StoppedInGitlab) => {
                 "Nothing of it is left. The next push or a reopen brings it back."
+            }
+            (State::Stopped, Self::StoppedByOperator) => {
+                "Nothing of it is left until a new commit, a reopen or `greenroom refresh` brings it back."
             }
             (State::Stopped, Self::FileRemoved) => {
                 "Nothing of it is left. A push with the file brings it back."

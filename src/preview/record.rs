@@ -82,6 +82,20 @@ pub struct Hold {
     pub sha: Option<Sha>,
     /// When, Unix milliseconds.
     pub since: i64,
+    /// Who.
+    #[serde(default)]
+    pub origin: HoldOrigin,
+}
+
+/// Who holds a preview back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldOrigin {
+    /// Somebody who stopped the environment in GitLab. What records meant before they told.
+    #[default]
+    Gitlab,
+    /// The operator, through the API.
+    Operator,
 }
 
 /// One preview, as it is stored.
@@ -196,6 +210,11 @@ impl Preview {
             unseen_since: None,
             found_at: None,
         }
+    }
+
+    /// The operator's hold, if there is one.
+    pub fn held_by_operator(&self) -> Option<&Hold> {
+        self.hold.as_ref().filter(|hold| hold.origin == HoldOrigin::Operator)
     }
 
     /// Enters a state. State, reason and head change together, so that nobody is told a mixture of old and new.

@@ -12,7 +12,7 @@
 //!   being looked at, however slow GitLab is.
 //!
 //! It waits for others no longer than [`Brake::window`]: a constant trickle must not hold everything up. Where no more
-//! than three previews live, nothing waits: the brake could not come in.
+//! than three previews live, only orphans wait: the brake could not come in.
 //!
 //! A *sweep* is a sliding window: what is wanted now, and what was done within the window. When that is more than three
 //! **and** more than a third of the previews that live or went within the window, none of what is wanted is done.
@@ -35,6 +35,7 @@ use super::plan::{Step, plan};
 use crate::engine::{Progress, Status};
 use crate::preview::{Cause, MrKey, Preview, Reason, State, WorkKey};
 use crate::store::{Removal, Store, Sweep};
+use crate::telemetry::{Health, Warning};
 
 /// As many removals at once are always let through.
 const HARMLESS: i64 = 3;
@@ -57,14 +58,12 @@ pub struct Brake {
 }
 
 /// How things stand.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrakeState {
     /// How many removals are held; 0 while the brake is open.
     pub held: i64,
     /// Previews that live, or went within the window.
     pub live: i64,
-    /// Every removal that is wanted, the oldest first.
-    pub removals: Vec<Removal>,
 }
 
 /// What the brake says of one removal.
@@ -92,33 +91,47 @@ impl Brake {
     /// The brake for a server that looks at everything every `resync`.
     pub fn new(settle: Duration, resync: Duration) -> Self {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self {
-            settle: millis(settle),
-            window: millis(resync.max(SHORTEST_WINDOW)),
-            resync: millis(resync),
-        }
+        Self { settle: millis(settle), window: millis(resync.max(SHORTEST_WINDOW)), resync: millis(resync) }
     }
 
     /// How things stand at `now`.
     pub async fn state(self, store: &Store, now: i64) -> Result<BrakeState, crate::store::Error> {
         let sweep = store.sweep(now - self.window).await?;
         let held = if is_too_much(sweep) { sweep.wanted } else { 0 };
-        Ok(BrakeState { held, live: sweep.live, removals: store.wanted_removals().await? })
+        Ok(BrakeState { held, live: sweep.live })
     }
 
     /// Lets go on what is wanted now; returns it.
-    pub async fn release(self, store: &Store, now: i64) -> Result<Vec<Removal>, crate::store::Error> {
+    pub async fn release(
+        self,
+        store: &Store,
+        health: &Health,
+        now: i64,
+    ) -> Result<Vec<Removal>, crate::store::Error> {
         let released = store.release_removals().await?;
         tracing::warn!(count = released.len(), "an operator lets removals go on");
-        self.review(store, now).await?;
+        self.review(store, health, now).await?;
         let keys: Vec<_> = released.iter().map(|removal| WorkKey::MergeRequest(removal.key)).collect();
         store.enqueue(&keys, now).await?;
         Ok(released)
     }
 
-    /// Says once when the brake comes in and when it opens.
-    async fn review(self, store: &Store, now: i64) -> Result<Sweep, crate::store::Error> {
+    /// Says when the brake comes in and when it opens; to the log once, whichever replica sees it first.
+    pub(super) async fn review(
+        self,
+        store: &Store,
+        health: &Health,
+        now: i64,
+    ) -> Result<Sweep, crate::store::Error> {
         let sweep = store.sweep(now - self.window).await?;
+        let held = is_too_much(sweep).then(|| {
+            Warning::new(
+                "brake",
+                "removals are held, for they are many at once",
+                "see `greenroom brake`; mend the cause, or let them go on with `greenroom brake --release`",
+            )
+        });
+        health.set("brake", held.into_iter().collect());
         if is_too_much(sweep) {
             if store.note(ENGAGED, "engaged").await? {
                 tracing::error!(
@@ -136,17 +149,19 @@ impl Brake {
     /// Pure: what becomes of the removal `mine` of this sweep. `behind` says that looks which were due when it was wanted
     /// have not come to their end.
     const fn verdict(self, mine: &Removal, sweep: Sweep, behind: bool, now: i64) -> Verdict {
-        if mine.released || sweep.live <= HARMLESS && sweep.wanted + sweep.gone <= HARMLESS {
+        if mine.released {
             return Verdict::Go;
         }
+        let is_small = sweep.live <= HARMLESS && sweep.wanted + sweep.gone <= HARMLESS;
         let own = match mine.cause {
             Cause::Orphan if self.resync > self.settle => self.resync,
+            _ if is_small => 0,
             _ => self.settle,
         };
         if now < mine.since + own {
             return Verdict::Wait(mine.since + own);
         }
-        if now < mine.since + own + self.window {
+        if !is_small && now < mine.since + own + self.window {
             if now < sweep.newest + self.settle {
                 return Verdict::Wait(sweep.newest + self.settle);
             }
@@ -165,11 +180,7 @@ const fn is_too_much(sweep: Sweep) -> bool {
 }
 
 /// Asks the brake about a decision, and turns it into "keep" when the brake holds.
-pub(super) async fn ask(
-    parts: &Parts,
-    record: &mut Preview,
-    decision: &mut Decision,
-) -> Result<Word, Error> {
+pub(super) async fn ask(parts: &Parts, record: &mut Preview, decision: &mut Decision) -> Result<Word, Error> {
     let Some((cause, reason)) = counted(record, &decision.desired) else {
         forget(parts, record.key).await?;
         return Ok(Word::GoOn);
@@ -181,7 +192,7 @@ pub(super) async fn ask(
     }
     let now = parts.clock.now();
     let mine = parts.store.want_removal(record.key, cause, &reason, now).await?;
-    let sweep = parts.brake.review(&parts.store, now).await?;
+    let sweep = parts.brake.review(&parts.store, &parts.health, now).await?;
     let behind = parts.store.is_behind(mine.since, record.key).await?;
     let verdict = parts.brake.verdict(&mine, sweep, behind, now);
     tracing::info!(mr.key = %record.key, reason, ?verdict, "asked the brake");
@@ -223,7 +234,7 @@ pub(super) async fn settle(
 /// Nothing is to be removed any more, or for a reason that does not count.
 pub(super) async fn forget(parts: &Parts, key: MrKey) -> Result<(), Error> {
     if parts.store.drop_removal(key).await? {
-        parts.brake.review(&parts.store, parts.clock.now()).await?;
+        parts.brake.review(&parts.store, &parts.health, parts.clock.now()).await?;
     }
     Ok(())
 }
@@ -293,6 +304,8 @@ mod tests {
             // An orphan has to be seen by two sweeps.
             (&orphan, sweep(1, 0, 100, 20), false, 399, Verdict::Wait(400)),
             (&orphan, sweep(1, 0, 100, 20), false, 400, Verdict::Go),
+            (&orphan, sweep(1, 0, 100, 1), true, 399, Verdict::Wait(400)),
+            (&orphan, sweep(1, 0, 100, 1), true, 400, Verdict::Go),
             (&orphan, sweep(4, 0, 100, 0), false, 400, Verdict::Hold(4)),
         ] {
             assert_eq!(BRAKE.verdict(mine, sweep, behind, now), verdict, "{mine:?} {sweep:?} {behind} {now}");

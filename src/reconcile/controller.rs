@@ -20,7 +20,7 @@ use crate::gitlab::{ArtifactLimits, Class, Forge};
 use crate::preview::{PreviewName, WorkKey};
 use crate::report::Reporter;
 use crate::store::{Claim, Retention, Store};
-use crate::telemetry::Looks;
+use crate::telemetry::{Health, Looks};
 
 /// How a preview's link is made: scheme and port of the public URL, the name below the preview domain.
 #[derive(Debug, Clone)]
@@ -69,6 +69,8 @@ pub struct Parts {
     pub awaited: Awaited,
     /// Holds removals that are many at once.
     pub brake: Brake,
+    /// Where it is told what is not as it should be.
+    pub health: Health,
     /// How long GitLab may not show a merge request before that is told, milliseconds.
     pub unseen_after: i64,
     /// Whether the operator chose our instance id, and so knows of other instances.

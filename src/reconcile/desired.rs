@@ -1,8 +1,8 @@
 //! What should be, decided from what is. Pure: no I/O, no clock.
 
 use crate::preview::{
-    Head, Hold, JobStatus, Lifetime, MergeRequest, MergeRequestState, Preview, Quoted, Reason, Sha, State,
-    Verdict, rfc3339,
+    Head, Hold, HoldOrigin, JobStatus, Lifetime, MergeRequest, MergeRequestState, Preview, Quoted, Reason,
+    Sha, State, Verdict, rfc3339,
 };
 use crate::render::{FileError, ProjectFile, WaitFor};
 
@@ -142,6 +142,11 @@ pub(super) fn end_of_life(life: Life, record: &Preview, desired: &Desired) -> Op
     }
 }
 
+/// Whether the operator stopped it at this very head. Then nothing else of the merge request is asked for.
+pub(super) fn is_held_by_operator(record: Option<&Preview>, merge_request: &MergeRequest) -> bool {
+    record.and_then(Preview::held_by_operator).is_some_and(|hold| hold.sha == merge_request.sha)
+}
+
 fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
     let Facts { merge_request, file, record, .. } = facts;
     let state = match merge_request.state {
@@ -158,6 +163,12 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
         }
         let merged = merge_request.state == MergeRequestState::Merged;
         return Desired::Gone(if merged { Reason::Merged } else { Reason::Closed });
+    }
+
+    // Before the file: where the operator said no, nothing else is read.
+    if is_held_by_operator(record, merge_request) {
+        rules.push(String::from("the operator stopped it at this commit"));
+        return Desired::Gone(Reason::StoppedByOperator);
     }
 
     let file = match file {
@@ -182,14 +193,16 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
         }
     };
 
-    if let Some(Hold { sha, .. }) = record.and_then(|record| record.hold.as_ref()) {
+    if let Some(Hold { sha, origin, .. }) = record.and_then(|record| record.hold.as_ref()) {
+        let by = match origin {
+            HoldOrigin::Gitlab => "the environment was stopped by hand",
+            HoldOrigin::Operator => "the operator stopped it",
+        };
         if *sha == merge_request.sha {
-            rules.push(String::from("the environment was stopped by hand at this commit"));
+            rules.push(format!("{by} at this commit"));
             return Desired::Gone(Reason::StoppedInGitlab);
         }
-        rules.push(String::from(
-            "the environment was stopped by hand at an older commit, which does not count any more",
-        ));
+        rules.push(format!("{by} at an older commit, which does not count any more"));
     }
 
     match file {

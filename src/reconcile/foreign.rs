@@ -14,6 +14,7 @@ use super::look::Error;
 use crate::preview::ProjectId;
 use crate::report::instance_of;
 use crate::store::Store;
+use crate::telemetry::Warning;
 
 /// Where the store remembers whom it saw.
 const NOTE: &str = "foreign";
@@ -33,6 +34,7 @@ pub async fn forget_foreign_instances(store: &Store) -> Result<(), crate::store:
 pub(super) async fn look_around(parts: &Parts) -> Result<(), Error> {
     if parts.instance_is_chosen || !parts.store.is_fresh().await? {
         parts.store.forget(NOTE).await?;
+        parts.health.set("foreign", Vec::new());
         return Ok(());
     }
     let mut ids: BTreeSet<String> = foreign_instances(&parts.store).await?.into_iter().collect();
@@ -62,13 +64,14 @@ async fn say(parts: &Parts, ids: &BTreeSet<String>) -> Result<(), Error> {
     if ids.is_empty() {
         return Ok(());
     }
-    let ids = ids.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    parts.store.note(NOTE, &ids).await?;
-    tracing::warn!(
-        instances = ids,
-        "this store knows of no preview, but there are things of other greenroom instances; nothing is touched. Was the \
-         store lost? Stop, and run `greenroom adopt --instance …` with the id. Is another greenroom at work? Set \
-         GREENROOM_INSTANCE to an id of your own"
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    parts.store.note(NOTE, &ids.join(" ")).await?;
+    let text = format!(
+        "this store knows of no preview, but there are things of other greenroom instances ({}), so nothing is touched",
+        ids.join(", ")
     );
+    let remedy = "if the store was lost, stop and run `greenroom adopt --instance ID`; if another greenroom is at work, \
+                  set GREENROOM_INSTANCE to an id of your own";
+    parts.health.set("foreign", vec![Warning::new("foreign_instance", text, remedy)]);
     Ok(())
 }

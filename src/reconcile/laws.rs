@@ -10,8 +10,8 @@ use super::desired::{Desired, Facts, FileFact, HeadFact, desired};
 use super::plan::{Step, outcome, plan};
 use crate::engine::{Progress, Running, Status};
 use crate::preview::{
-    Deployment, Head, Hold, Job, JobStatus, MergeRequest, MergeRequestState, MrKey, Pipeline, Preview,
-    Reason, Release, Sha, State,
+    Deployment, Head, Hold, HoldOrigin, Job, JobStatus, MergeRequest, MergeRequestState, MrKey, Pipeline,
+    Preview, Reason, Release, Sha, State,
 };
 use crate::render::ProjectFile;
 
@@ -230,7 +230,11 @@ impl World {
             }
             let at_rest = matches!(record.state, State::Stopping | State::Stopped);
             if !over && record.environment_id.is_some() && self.environment_stopped && !at_rest {
-                record.hold = Some(Hold { sha: merge_request.sha.clone(), since: self.now });
+                record.hold = Some(Hold {
+                    sha: merge_request.sha.clone(),
+                    since: self.now,
+                    origin: HoldOrigin::Gitlab,
+                });
             }
         }
         let (file, head) =

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::controller::Parts;
-use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life};
-use super::plan::{Step, outcome, plan};
 use super::brake::{self, Word};
-use super::{apply, foreign, observe, sweep, unseen};
+use super::controller::Parts;
+use super::desired::{
+    Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator,
+};
+use super::plan::{Step, outcome, plan};
+use super::{apply, foreign, intent, observe, sweep, unseen};
 use crate::engine::{Progress, Status};
 use crate::gitlab::EnvironmentState;
-use crate::preview::{Hold, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
+use crate::preview::{Hold, HoldOrigin, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
 
 /// What is to happen with the key after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +64,23 @@ const TOUCH: i64 = 86_400_000;
 
 /// Looks at `key` once.
 pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, Error> {
-    let record = parts.store.preview(key).await?;
-    let merge_request = match parts.forge.merge_request(key).await {
+    let asked = parts.store.asked(key).await?;
+    let mut record = parts.store.preview(key).await?;
+    let answer = parts.forge.merge_request(key).await;
+    if let (Some(record), Some(asked)) = (&mut record, &asked) {
+        intent::take_up(parts, record, asked, answer.as_ref().ok()).await?;
+    }
+    let unseen = match &answer {
+        Err(error) => Some(format!("GitLab does not show the merge request: {error}")),
+        Ok(shown) => (!(parts.served)(&shown.project_path))
+            .then(|| String::from("the settings do not serve its project")),
+    };
+    if let Some(why) = unseen
+        && let Some(held) = record.take_if(|record| record.held_by_operator().is_some())
+    {
+        return intent::stop_unseen(parts, held, why).await;
+    }
+    let merge_request = match answer {
         // Nothing of ours depends on it. Should it be shown some day, an event or the resync tells.
         Err(error) if error.is_not_found() => match record.filter(|record| record.state != State::Stopped) {
             Some(record) => return unseen::unseen(parts, record, error).await,
@@ -139,7 +156,8 @@ async fn decide(
 ) -> Result<Decision, Error> {
     let now = parts.clock.now();
     let (mut file, mut head) = (FileFact::NotRead, HeadFact::NotRead);
-    if !merge_request.state.is_over() {
+    let held = is_held_by_operator(record, merge_request);
+    if !merge_request.state.is_over() && !held {
         file = observe::file(&parts.forge, merge_request).await?;
         if let (FileFact::Present(file), false) = (&file, merge_request.from_fork()) {
             head = observe::head(&parts.forge, merge_request, file).await?;
@@ -158,7 +176,9 @@ async fn notice_stop_by_hand(
     now: &MergeRequest,
     reopened: bool,
 ) -> Result<(), Error> {
-    if record.environment_id.is_none() || matches!(record.state, State::Stopping | State::Stopped) {
+    let ending =
+        record.held_by_operator().is_some() || matches!(record.state, State::Stopping | State::Stopped);
+    if record.environment_id.is_none() || ending {
         return Ok(());
     }
     let Some(shown) = apply::unless_refused(parts.reporter.environment(record).await)? else {
@@ -170,7 +190,8 @@ async fn notice_stop_by_hand(
             apply::unless_refused(parts.reporter.renew_environment(record).await)?;
         }
         Some(EnvironmentState::Stopped) if record.environment_seen => {
-            record.hold = Some(Hold { sha: now.sha.clone(), since: parts.clock.now() });
+            record.hold =
+                Some(Hold { sha: now.sha.clone(), since: parts.clock.now(), origin: HoldOrigin::Gitlab });
         }
         Some(_) => {}
         // Somebody deleted it, or the token lost sight of it: the next deploy makes a new one.

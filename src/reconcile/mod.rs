@@ -23,6 +23,8 @@
 //! * *Close while the engine works*: `stop` makes the engine forget the order; desired is "gone" from then on.
 //! * *Close and reopen before we looked*: the webhook says that it was a reopen, which lifts a stop by hand and an expiry,
 //!   and makes a new environment where GitLab stopped the old one at the close.
+//! * *The operator asks during a look*: what was asked for has a row of its own, which the look does not touch, and the
+//!   next look follows at once (`store/intents.rs`). Of a stop and a reopen the later one counts.
 //! * *A reopen before the removal came to its end*: the environment is stopped, and nobody did that by hand. Only one that
 //!   was seen to be available counts.
 
@@ -32,6 +34,7 @@ mod brake;
 mod controller;
 mod desired;
 mod foreign;
+mod intent;
 #[cfg(test)]
 mod laws;
 mod look;
@@ -44,6 +47,6 @@ mod unseen;
 pub use awaited::Awaited;
 pub use brake::{Brake, BrakeState};
 pub use controller::{Controller, Links, Parts};
-pub use foreign::{foreign_instances, forget_foreign_instances};
 pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Life, Target, desired};
+pub use foreign::{foreign_instances, forget_foreign_instances};
 pub use plan::{Step, plan};

@@ -23,6 +23,7 @@ use crate::preview::{
     merge_request_of_environment,
 };
 use crate::report::instance_of;
+use crate::telemetry::Warning;
 
 /// How often a project's environments are listed, milliseconds.
 const LISTED_EVERY: i64 = 3_600_000;
@@ -36,18 +37,21 @@ pub(super) async fn run(parts: &Parts) {
 
 async fn all(parts: &Parts) -> Result<(), Error> {
     foreign::look_around(parts).await?;
+    parts.brake.review(&parts.store, &parts.health, parts.clock.now()).await?;
     let previews = parts.store.previews().await?;
     let unserved = previews
         .iter()
         .filter(|preview| preview.state != State::Stopped && !(parts.served)(&preview.project_path))
         .count();
-    if unserved > 0 {
-        tracing::warn!(
-            previews = unserved,
-            "previews of projects that the settings do not serve any more are left as they are; check \
-             GREENROOM_PROJECTS, or stop them by hand"
-        );
-    }
+    let warning = (unserved > 0).then(|| {
+        tracing::warn!(previews = unserved, "previews of projects that the settings do not serve are left");
+        Warning::new(
+            "unserved",
+            "there are previews of projects that the settings do not serve any more; they are left as they are",
+            "check GREENROOM_PROJECTS, or stop them with `greenroom stop`",
+        )
+    });
+    parts.health.set("unserved", warning.into_iter().collect());
     for name in parts.engine.inventory().await? {
         let known = previews.iter().find(|preview| preview.name == name);
         let Some(key) = known.map(|preview| preview.key).or_else(|| name.key()) else {

@@ -33,8 +33,7 @@ const WORK: &str = "DELETE FROM work WHERE key IN (SELECT key FROM work \
 const PREVIEWS: &str = "DELETE FROM previews WHERE name IN (SELECT name FROM previews \
      WHERE state = 'stopped' AND updated_at < $1 LIMIT $2) AND state = 'stopped' AND updated_at < $1";
 
-const REMOVALS: &str =
-    "DELETE FROM removals WHERE gone_at IN (SELECT gone_at FROM removals WHERE gone_at BETWEEN 1 AND $1 LIMIT $2)";
+const REMOVALS: &str = "DELETE FROM removals WHERE gone_at IN (SELECT gone_at FROM removals WHERE gone_at BETWEEN 1 AND $1 LIMIT $2)";
 
 impl Store {
     /// Removes what is older than `retention` at `now`; returns how many rows went.

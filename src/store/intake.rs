@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{AnyPool, Row};
+use sqlx::{AnyConnection, AnyPool, Row};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{Backend, Error, Store, doing, signed, unsigned};
@@ -18,7 +18,7 @@ pub struct Delivery {
     pub id: String,
     /// The `X-Gitlab-Event` header.
     pub event: String,
-    /// What became of it: `look`, `irrelevant`, `unknown` or `unreadable`.
+    /// What became of it: `look`, `irrelevant`, `foreign`, `unknown` or `unreadable`.
     pub outcome: &'static str,
     /// Project it came from, with its path.
     pub project: Option<(ProjectId, String)>,
@@ -71,8 +71,20 @@ const WORK: [&str; 2] = from_json!(
     "ON CONFLICT (key) DO UPDATE SET requested = work.requested + 1, \
      run_at = CASE WHEN excluded.run_at < work.run_at OR work.requested = work.done \
               THEN excluded.run_at ELSE work.run_at END, \
-     lift = CASE WHEN excluded.lift > 0 THEN work.requested + 1 ELSE work.lift END"
+     lift = CASE WHEN excluded.lift > 0 THEN work.requested + 1 \
+            WHEN excluded.lift < 0 THEN work.done ELSE work.lift END"
 );
+
+/// What a hint says of a stop by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lift {
+    /// It is over.
+    Yes,
+    /// Nothing.
+    No,
+    /// It came last: what would have lifted it before does not any more.
+    Never,
+}
 
 const PROJECTS: [&str; 2] = from_json!(
     "INSERT INTO projects (id, path, seen_at) \
@@ -102,21 +114,44 @@ impl Store {
         if keys.is_empty() {
             return Ok(());
         }
-        // Each key once, which PostgreSQL insists on, and in the order in which the intake takes them.
-        let rows: BTreeSet<(String, String, &str)> =
-            keys.iter().map(|key| (key.to_string(), run_at.to_string(), "0")).collect();
-        sqlx::query(WORK[self.backend as usize])
-            .bind(json(&rows))
-            .execute(&self.write)
-            .await
-            .map_err(doing("queue work"))?;
+        let what = "queue work";
+        let mut connection = self.write.acquire().await.map_err(doing(what))?;
+        self.put_work(&mut connection, keys, run_at, Lift::No).await.map_err(doing(what))?;
         self.wake.notify_waiters();
         Ok(())
+    }
+
+    /// As [`Self::enqueue`], as part of a transaction and without waking anybody.
+    pub(super) async fn put_work(
+        &self,
+        connection: &mut AnyConnection,
+        keys: &[WorkKey],
+        run_at: i64,
+        lift: Lift,
+    ) -> Result<(), sqlx::Error> {
+        let lift = match lift {
+            Lift::Yes => "1",
+            Lift::No => "0",
+            Lift::Never => "-1",
+        };
+        // Each key once, which PostgreSQL insists on, and in the order in which the intake takes them.
+        let rows: BTreeSet<(String, String, &str)> =
+            keys.iter().map(|key| (key.to_string(), run_at.to_string(), lift)).collect();
+        sqlx::query(WORK[self.backend as usize]).bind(json(&rows)).execute(connection).await.map(drop)
     }
 
     /// Every project that ever delivered, with its path as last seen.
     pub async fn projects(&self) -> Result<Vec<(ProjectId, String)>, Error> {
         let rows = sqlx::query("SELECT id, path FROM projects ORDER BY id")
+            .fetch_all(&self.read)
+            .await
+            .map_err(doing("list projects"))?;
+        Ok(rows.iter().map(|row| (unsigned(row.get(0)), row.get(1))).collect())
+    }
+
+    /// When each project delivered last, Unix milliseconds.
+    pub async fn last_deliveries(&self) -> Result<BTreeMap<ProjectId, i64>, Error> {
+        let rows = sqlx::query("SELECT id, seen_at FROM projects")
             .fetch_all(&self.read)
             .await
             .map_err(doing("list projects"))?;

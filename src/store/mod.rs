@@ -28,6 +28,7 @@
 
 mod housekeeping;
 mod intake;
+mod intents;
 mod notes;
 mod previews;
 mod removals;
@@ -43,6 +44,7 @@ use tokio::sync::{Notify, mpsc};
 
 pub use housekeeping::Retention;
 pub use intake::{Accepted, Delivery};
+pub use intents::Asked;
 pub use previews::HistoryEntry;
 pub use removals::{Removal, Sweep};
 pub use work::{Claim, QueueDepth};

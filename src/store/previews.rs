@@ -1,14 +1,14 @@
 //! Previews and their history.
 
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 
 use super::{Error, Store, doing, signed, unsigned};
 use crate::preview::{MrKey, Preview, PreviewName, ProjectId, State};
 
 /// The only preview of a merge request so far; the key has room for more.
-const MAIN: &str = "main";
+pub(super) const MAIN: &str = "main";
 
 macro_rules! save {
     ($more:literal) => {
@@ -30,6 +30,8 @@ const SAVE_FOUND: &str =
 /// One line of a preview's history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HistoryEntry {
+    /// Unique.
+    pub id: String,
     /// When, Unix milliseconds.
     pub at: i64,
     /// The state it entered.
@@ -111,36 +113,10 @@ impl Store {
     /// Writes a preview, and a line of history with it in the same transaction.
     pub async fn save(&self, preview: &Preview, history: Option<&str>) -> Result<(), Error> {
         let what = "save a preview";
-        let document = serde_json::to_string(preview)
-            .map_err(|source| Error::Document { what: preview.key.to_string(), source })?;
         let mut transaction = self.write.begin().await.map_err(doing(what))?;
-        sqlx::query(SAVE)
-            .bind(signed(preview.key.project_id))
-            .bind(signed(preview.key.iid))
-            .bind(MAIN)
-            .bind(preview.name.as_str())
-            .bind(preview.state.as_str())
-            .bind(&preview.source_branch)
-            .bind(preview.updated_at)
-            .bind(document)
-            .execute(&mut *transaction)
-            .await
-            .map_err(doing(what))?;
+        put(&mut transaction, preview).await?;
         if let Some(text) = history {
-            sqlx::query(
-                "INSERT INTO history (id, project_id, mr_iid, preview, at, state, text) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            )
-            .bind(uuid::Uuid::now_v7().to_string())
-            .bind(signed(preview.key.project_id))
-            .bind(signed(preview.key.iid))
-            .bind(MAIN)
-            .bind(preview.updated_at)
-            .bind(preview.state.as_str())
-            .bind(text.replace('\0', "")) // which PostgreSQL cannot hold
-            .execute(&mut *transaction)
-            .await
-            .map_err(doing(what))?;
+            note(&mut transaction, preview, preview.updated_at, text).await.map_err(doing(what))?;
         }
         transaction.commit().await.map_err(doing(what))
     }
@@ -170,7 +146,7 @@ impl Store {
     /// The history of a merge request's preview, newest first, at most `limit` lines.
     pub async fn history(&self, key: MrKey, limit: i64) -> Result<Vec<HistoryEntry>, Error> {
         let rows = sqlx::query(
-            "SELECT at, state, text FROM history WHERE project_id = $1 AND mr_iid = $2 AND preview = $3 \
+            "SELECT at, state, text, id FROM history WHERE project_id = $1 AND mr_iid = $2 AND preview = $3 \
              ORDER BY id DESC LIMIT $4",
         )
         .bind(signed(key.project_id))
@@ -182,9 +158,51 @@ impl Store {
         .map_err(doing("read a history"))?;
         Ok(rows
             .iter()
-            .map(|row| HistoryEntry { at: row.get(0), state: row.get(1), text: row.get(2) })
+            .map(|row| HistoryEntry { id: row.get(3), at: row.get(0), state: row.get(1), text: row.get(2) })
             .collect())
     }
+}
+
+/// Writes a preview as a whole.
+pub(super) async fn put(transaction: &mut AnyConnection, preview: &Preview) -> Result<(), Error> {
+    let document = serde_json::to_string(preview)
+        .map_err(|source| Error::Document { what: preview.key.to_string(), source })?;
+    sqlx::query(SAVE)
+        .bind(signed(preview.key.project_id))
+        .bind(signed(preview.key.iid))
+        .bind(MAIN)
+        .bind(preview.name.as_str())
+        .bind(preview.state.as_str())
+        .bind(&preview.source_branch)
+        .bind(preview.updated_at)
+        .bind(document)
+        .execute(transaction)
+        .await
+        .map(drop)
+        .map_err(doing("save a preview"))
+}
+
+/// Adds a line to a preview's history.
+pub(super) async fn note(
+    transaction: &mut AnyConnection,
+    preview: &Preview,
+    at: i64,
+    text: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO history (id, project_id, mr_iid, preview, at, state, text) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(uuid::Uuid::now_v7().to_string())
+    .bind(signed(preview.key.project_id))
+    .bind(signed(preview.key.iid))
+    .bind(MAIN)
+    .bind(at)
+    .bind(preview.state.as_str())
+    .bind(text.replace('\0', "")) // which PostgreSQL cannot hold
+    .execute(transaction)
+    .await
+    .map(drop)
 }
 
 fn document(row: &AnyRow) -> Result<Preview, Error> {

@@ -127,16 +127,14 @@ impl Store {
         if self.wanted_removal(key).await?.is_none() {
             return Ok(());
         }
-        sqlx::query(
-            "UPDATE removals SET gone_at = $3 WHERE project_id = $1 AND mr_iid = $2 AND gone_at = 0",
-        )
-        .bind(signed(key.project_id))
-        .bind(signed(key.iid))
-        .bind(now)
-        .execute(&self.write)
-        .await
-        .map(drop)
-        .map_err(doing("note that a removal is done"))
+        sqlx::query("UPDATE removals SET gone_at = $3 WHERE project_id = $1 AND mr_iid = $2 AND gone_at = 0")
+            .bind(signed(key.project_id))
+            .bind(signed(key.iid))
+            .bind(now)
+            .execute(&self.write)
+            .await
+            .map(drop)
+            .map_err(doing("note that a removal is done"))
     }
 
     /// Lets every removal that is wanted now go on; returns them.
@@ -155,11 +153,8 @@ impl Store {
 
     /// Counts what is wanted, and what was done after `after`.
     pub async fn sweep(&self, after: i64) -> Result<Sweep, Error> {
-        let row = sqlx::query(COUNT)
-            .bind(after)
-            .fetch_one(&self.read)
-            .await
-            .map_err(doing("count removals"))?;
+        let row =
+            sqlx::query(COUNT).bind(after).fetch_one(&self.read).await.map_err(doing("count removals"))?;
         let live: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM previews WHERE state <> $1")
             .bind(State::Stopped.as_str())
             .fetch_one(&self.read)

@@ -50,7 +50,7 @@ pub struct Claim {
     pub requested: i64,
     /// How often it failed in a row before.
     pub attempts: i64,
-    /// Whether a reopen asks to lift a stop by hand; as long as no run that knew of it has finished.
+    /// Whether a reopen or an operator asks to lift a stop by hand; as long as no run that knew of it has finished.
     pub lift: bool,
 }
 

@@ -17,25 +17,34 @@ use prometheus_client::registry::Registry;
 pub struct Looks {
     done: AtomicU64,
     failed: AtomicU64,
-    seconds: Histogram,
+    seconds: Family<Outcome, Histogram, fn() -> Histogram>,
 }
 
 impl Default for Looks {
     fn default() -> Self {
-        Self {
-            done: AtomicU64::default(),
-            failed: AtomicU64::default(),
-            seconds: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+        let seconds: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 14)));
+        for outcome in [DONE, FAILED] {
+            drop(seconds.get_or_create(&outcome));
         }
+        Self { done: AtomicU64::default(), failed: AtomicU64::default(), seconds }
     }
 }
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+const DONE: Outcome = Outcome { outcome: "done" };
+const FAILED: Outcome = Outcome { outcome: "failed" };
 
 impl Looks {
     /// One look took this long.
     pub fn record(&self, time: Duration, ok: bool) {
-        let counter = if ok { &self.done } else { &self.failed };
+        let (counter, outcome) = if ok { (&self.done, DONE) } else { (&self.failed, FAILED) };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.seconds.observe(time.as_secs_f64());
+        self.seconds.get_or_create(&outcome).observe(time.as_secs_f64());
     }
 }
 
@@ -48,6 +57,16 @@ pub struct Sample {
     pub gitlab: Vec<(&'static str, u64)>,
     /// Previews by state.
     pub previews: Vec<(&'static str, i64)>,
+    /// Warnings that stand, by code.
+    pub warnings: Vec<(&'static str, i64)>,
+    /// Previews whose merge request GitLab has not shown for too long.
+    pub unseen: i64,
+    /// Previews of projects that the settings do not serve.
+    pub unserved: i64,
+    /// Removals that the brake holds.
+    pub brake: i64,
+    /// Other instances before whose things we stand back.
+    pub foreign: i64,
     /// Keys that are due, keys that wait for later.
     pub queue: (i64, i64),
     /// How long the oldest due key waits, in seconds.
@@ -57,6 +76,11 @@ pub struct Sample {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Label {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Code {
+    code: &'static str,
 }
 
 /// Turns counters into text.
@@ -70,12 +94,31 @@ impl Metrics {
     /// Only when the encoder fails to write to memory.
     pub fn render(self, looks: &Looks, sample: &Sample) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("greenroom");
-        registry.register("look_seconds", "How long looks took", looks.seconds.clone());
+        registry.register("look_seconds", "How long looks took, by outcome", looks.seconds.clone());
         let previews = Family::<Label, Gauge>::default();
         for (kind, count) in &sample.previews {
             previews.get_or_create(&Label { kind }).set(*count);
         }
         registry.register("previews", "Previews by state", previews);
+        let warnings = Family::<Code, Gauge>::default();
+        for (code, count) in &sample.warnings {
+            warnings.get_or_create(&Code { code }).set(*count);
+        }
+        registry.register("warnings", "Warnings that stand, by code", warnings);
+        for (name, help, value) in [
+            ("brake", "Removals that the brake holds", sample.brake),
+            (
+                "previews_unseen",
+                "Previews whose merge request GitLab has not shown for too long",
+                sample.unseen,
+            ),
+            ("previews_unserved", "Previews of projects that the settings do not serve", sample.unserved),
+            ("foreign_instances", "Other instances before whose things nothing is done", sample.foreign),
+        ] {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(value);
+            registry.register(name, help, gauge);
+        }
         let queue = Family::<Label, Gauge>::default();
         queue.get_or_create(&Label { kind: "due" }).set(sample.queue.0);
         queue.get_or_create(&Label { kind: "later" }).set(sample.queue.1);

@@ -1,10 +1,14 @@
-//! Logs and metrics.
+//! Logs, metrics and warnings.
 
+mod health;
 mod metrics;
+mod webhooks;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
+pub use health::{Health, Standing, Warning};
 pub use metrics::{Looks, Metrics, Sample};
+pub use webhooks::Webhooks;
 
 /// Starts logging to stderr. `filter` is in `tracing`'s words, such as `info` or `greenroom=debug`.
 pub fn start(json: bool, filter: &str) {

@@ -1,16 +1,22 @@
 //! Who may use the API.
+//!
+//! A page in an operator's browser may not make it ask for anything: a change is refused when the browser says that
+//! another site is behind it. (What such a page could read, browsers keep from it.)
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use actix_web::{FromRequest, HttpRequest, web};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{Api, Problem};
+
+/// What page a browser's request comes from. `actix-web` has no name for it.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A caller who may use the API.
 pub(super) struct Operator;
@@ -29,7 +35,13 @@ impl FromRequest for Operator {
                 .then_some(())
                 .ok_or("without GREENROOM_API_TOKEN this answers on loopback only, and not through a proxy"),
         };
-        ready(allowed.map(|()| Self).map_err(Problem::unauthorized))
+        let allowed = allowed.map(|()| Self).map_err(Problem::unauthorized);
+        ready(allowed.and_then(|operator| {
+            if request.method().is_safe() || is_own(request.headers()) {
+                return Ok(operator);
+            }
+            Err(Problem::forbidden("a page of another site may not ask for this; use `greenroom` or curl"))
+        }))
     }
 }
 
@@ -60,10 +72,18 @@ fn is_local(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
     peer.is_some_and(|peer| peer.is_loopback()) && local_host && !proxied
 }
 
+/// Whether no browser is behind a request, or one that shows a page of this very server.
+fn is_own(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+    let own_origin = text(ORIGIN).is_none_or(|origin| {
+        let host = origin.split_once("://").map(|(_, host)| host);
+        host.is_some() && host == text(HOST)
+    });
+    own_origin && text(SEC_FETCH_SITE).is_none_or(|site| matches!(site, "same-origin" | "none"))
+}
+
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
-
     use super::*;
 
     fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -86,6 +106,23 @@ mod tests {
             (None, vec![("host", "localhost")], false),
         ] {
             assert_eq!(is_local(peer, &headers(&given)), allowed, "{peer:?} {given:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_asked_for_by_no_page_of_another_site() {
+        let host = ("host", "localhost:8080");
+        for (given, own) in [
+            (vec![host], true),
+            (vec![host, ("origin", "http://localhost:8080"), ("sec-fetch-site", "same-origin")], true),
+            (vec![host, ("sec-fetch-site", "none")], true),
+            (vec![host, ("origin", "http://localhost:3000")], false),
+            (vec![host, ("origin", "http://web-42-mr-7.preview.localhost:8080")], false),
+            (vec![host, ("origin", "null")], false),
+            (vec![host, ("sec-fetch-site", "same-site")], false),
+            (vec![host, ("sec-fetch-site", "cross-site")], false),
+        ] {
+            assert_eq!(is_own(&headers(&given)), own, "{given:?}");
         }
     }
 

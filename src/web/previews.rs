@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::access::Operator;
 use super::{Api, Problem};
-use crate::preview::{MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
+use crate::preview::{HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
 
 /// How long a preview stays in the list after it went, milliseconds.
 const SHOWN_AFTER_STOP: i64 = 86_400_000;
@@ -21,6 +21,8 @@ struct Listed<'a> {
     name: &'a str,
     state: State,
     reason: &'a str,
+    /// What holds beside the reason, if anything.
+    notice: Option<&'static str>,
     url: &'a str,
     sha: Option<&'a str>,
     serving: Option<Serving<'a>>,
@@ -42,6 +44,10 @@ struct Detail<'a> {
     listed: Listed<'a>,
     /// The rules that led to the state.
     decision: &'a [String],
+    /// Who stopped it at its head.
+    hold: Option<Held>,
+    /// What an operator asked for that no look has taken up yet.
+    asked: Option<Pending>,
     /// Why the last look failed, and when the next one is.
     trouble: Option<Trouble>,
     /// Newest first.
@@ -55,13 +61,30 @@ struct Trouble {
 }
 
 #[derive(Serialize)]
+struct Held {
+    by: HoldOrigin,
+    since: String,
+}
+
+#[derive(Serialize)]
+struct Pending {
+    intent: Intent,
+    at: String,
+}
+
+#[derive(Serialize)]
 struct Line {
+    id: String,
     at: String,
     state: String,
     text: String,
 }
 
-fn listed(preview: &Preview) -> Listed<'_> {
+/// What is said of a live preview whose project the settings do not serve.
+const UNSERVED: &str = "the settings do not serve this project any more; the preview is left as it is";
+
+fn listed<'a>(api: &Api, preview: &'a Preview) -> Listed<'a> {
+    let left = preview.state != State::Stopped && !(api.served)(&preview.project_path);
     Listed {
         project_id: preview.key.project_id,
         project_path: &preview.project_path,
@@ -69,6 +92,7 @@ fn listed(preview: &Preview) -> Listed<'_> {
         name: preview.name.as_str(),
         state: preview.state,
         reason: &preview.reason,
+        notice: left.then_some(UNSERVED),
         url: &preview.url,
         sha: preview.sha.as_ref().map(crate::preview::Sha::as_str),
         serving: preview
@@ -88,38 +112,63 @@ pub(super) async fn list(_: Operator, api: web::Data<Api>) -> Result<HttpRespons
     let shown = |preview: &&Preview| {
         preview.state != State::Stopped || preview.stopped_at.is_some_and(|at| now - at < SHOWN_AFTER_STOP)
     };
-    let previews: Vec<_> = all.iter().filter(shown).map(listed).collect();
+    let previews: Vec<_> = all.iter().filter(shown).map(|preview| listed(&api, preview)).collect();
     Ok(HttpResponse::Ok().json(serde_json::json!({ "previews": previews })))
 }
 
-pub(super) async fn one(
-    _: Operator,
-    api: web::Data<Api>,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let (project, iid) = path.into_inner();
+pub(super) async fn one(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
+    let preview = find(&api, &path).await?;
+    Ok(HttpResponse::Ok().json(detail(&api, &preview).await?))
+}
+
+pub(super) async fn stop(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
+    ask(&api, &path, Intent::Stop).await
+}
+
+pub(super) async fn refresh(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
+    ask(&api, &path, Intent::Refresh).await
+}
+
+/// Durable before the answer. To ask again changes nothing: what is asked for is how it should be.
+async fn ask(api: &Api, path: &Path, intent: Intent) -> Result<HttpResponse, Problem> {
+    let preview = find(api, path).await?;
+    api.store.ask(&preview, intent, api.clock.now()).await?;
+    tracing::info!(mr.key = %preview.key, intent = intent.as_str(), "asked for");
+    Ok(HttpResponse::Accepted().json(detail(api, &preview).await?))
+}
+
+type Path = web::Path<(String, String)>;
+
+async fn find(api: &Api, path: &Path) -> Result<Preview, Problem> {
+    let (project, iid) = &**path;
     let key = project.parse().ok().zip(iid.parse().ok()).map(|(project, iid)| MrKey::new(project, iid));
-    let unknown = || {
-        Problem::not_found(format!(
-            "no preview of merge request {project}!{iid} is known: its head has no `.greenroom.yml`, or nothing was \
-             heard of it yet"
-        ))
-    };
     let key = key.ok_or_else(|| {
         Problem::not_found(format!(
             "`{project}/{iid}` names no merge request; use the project's id and the iid, in digits"
         ))
     })?;
-    let preview = api.store.preview(key).await?.ok_or_else(unknown)?;
+    api.store.preview(key).await?.ok_or_else(|| {
+        Problem::not_found(format!(
+            "no preview of merge request {key} is known: its head has no `.greenroom.yml`, or nothing was heard of it \
+             yet"
+        ))
+    })
+}
+
+async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Problem> {
+    let key = preview.key;
     let history = api.store.history(key, HISTORY).await?;
     let trouble = api.store.trouble(&WorkKey::MergeRequest(key)).await?;
-    Ok(HttpResponse::Ok().json(Detail {
-        listed: listed(&preview),
+    let asked = api.store.asked(key).await?;
+    Ok(Detail {
+        listed: listed(api, preview),
         decision: &preview.decision,
+        hold: preview.hold.as_ref().map(|hold| Held { by: hold.origin, since: rfc3339(hold.since) }),
+        asked: asked.map(|asked| Pending { intent: asked.intent, at: rfc3339(asked.at) }),
         trouble: trouble.map(|(error, at)| Trouble { error, next_look_at: rfc3339(at) }),
         history: history
             .into_iter()
-            .map(|entry| Line { at: rfc3339(entry.at), state: entry.state, text: entry.text })
+            .map(|entry| Line { id: entry.id, at: rfc3339(entry.at), state: entry.state, text: entry.text })
             .collect(),
-    }))
+    })
 }

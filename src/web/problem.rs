@@ -14,11 +14,14 @@ pub struct Problem {
     title: &'static str,
     status: u16,
     detail: String,
+    /// The methods of what was asked for, where it was another one.
+    #[serde(skip)]
+    allow: Option<&'static str>,
 }
 
 impl Problem {
     fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into() }
+        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), allow: None }
     }
 
     /// 404.
@@ -36,13 +39,16 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "Bad request", detail)
     }
 
-    /// 405: here one can only read.
-    pub fn read_only() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Method not allowed",
-            "this can only be read: use GET or HEAD",
-        )
+    /// 403: not from there.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", detail)
+    }
+
+    /// 405: here only `allow` does something.
+    pub fn not_allowed(allow: &'static str) -> Self {
+        let detail = format!("use {}", allow.replace(", ", " or "));
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", detail);
+        Self { allow: Some(allow), ..problem }
     }
 
     /// 503.
@@ -59,11 +65,12 @@ impl Problem {
     pub fn response(&self) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
-        match status {
-            StatusCode::UNAUTHORIZED => response.insert_header(("WWW-Authenticate", "Bearer")),
-            StatusCode::METHOD_NOT_ALLOWED => response.insert_header(("Allow", "GET, HEAD")),
-            _ => &mut response,
-        };
+        if status == StatusCode::UNAUTHORIZED {
+            response.insert_header(("WWW-Authenticate", "Bearer"));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header(("Allow", allow));
+        }
         response.content_type("application/problem+json").json(self)
     }
 }

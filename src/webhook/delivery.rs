@@ -58,6 +58,10 @@ impl FromRequest for VerifiedDelivery {
             let intake = request.app_data::<web::Data<Intake>>().ok_or(Rejection::NoIntake)?;
             receive(intake, request.headers(), payload).await.inspect_err(|rejection| {
                 rejection.outcome().inspect(|outcome| intake.count(*outcome));
+                // Others than GitLab may knock at any time.
+                if request.headers().contains_key("x-gitlab-event") {
+                    rejection.outcome().inspect(|outcome| intake.suspect(*outcome, None));
+                }
                 tracing::warn!(reason = %rejection, "a delivery was turned away");
             })
         })

@@ -32,6 +32,8 @@ pub enum Meaning {
     },
     /// An event that changes nothing for us; why.
     Irrelevant(&'static str),
+    /// Of a project (its path) that the settings do not serve.
+    Foreign(String),
     /// A kind of event that GitLab did not document when this was written.
     Unknown(String),
     /// A payload that cannot be used; why, without anything that stood in it.
@@ -39,10 +41,19 @@ pub enum Meaning {
 }
 
 impl Meaning {
+    /// The path of the project that it is of, where it names one.
+    pub(super) fn project_path(&self) -> Option<&str> {
+        match self {
+            Self::Look { project: (_, path), .. } | Self::Foreign(path) => Some(path),
+            _ => None,
+        }
+    }
+
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::Look { .. } => Outcome::Look,
             Self::Irrelevant(_) => Outcome::Irrelevant,
+            Self::Foreign(_) => Outcome::Foreign,
             Self::Unknown(_) => Outcome::Unknown,
             Self::Unreadable(_) => Outcome::Unreadable,
         }
@@ -53,9 +64,7 @@ impl Meaning {
 /// permission, since anybody with the secret may write any path.
 pub fn read(event_header: &str, body: &[u8], projects: &dyn Fn(&str) -> bool) -> Meaning {
     match meaning(event_header, body) {
-        Ok(Meaning::Look { project: (_, path), .. }) if !projects(&path) => {
-            Meaning::Irrelevant("the project is not served here")
-        }
+        Ok(Meaning::Look { project: (_, path), .. }) if !projects(&path) => Meaning::Foreign(path),
         Ok(meaning) => meaning,
         Err(Unreadable(why)) => Meaning::Unreadable(why),
     }
@@ -324,7 +333,7 @@ mod tests {
             "object_kind": "pipeline", "object_attributes": {"ref": "main"},
             "project": {"id": 1, "path_with_namespace": "acme/secret"},
         });
-        assert_eq!(meaning_of(&body), Meaning::Irrelevant("the project is not served here"));
+        assert_eq!(meaning_of(&body), Meaning::Foreign("acme/web".into()));
     }
 
     proptest! {

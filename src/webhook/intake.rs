@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::suspects::Suspects;
 use super::verify::Secrets;
 use crate::clock::Clock;
 use crate::store::Store;
+use crate::telemetry::Warning;
 
 /// Tells whether the project with this path is served.
 pub type Projects = Box<dyn Fn(&str) -> bool + Send + Sync>;
@@ -18,6 +20,7 @@ pub struct Intake {
     pub(super) store: Store,
     pub(super) clock: Clock,
     counts: [AtomicU64; Outcome::ALL.len()],
+    suspects: Suspects,
 }
 
 impl fmt::Debug for Intake {
@@ -30,7 +33,7 @@ impl Intake {
     /// An intake that believes deliveries proven by `secrets` and keeps hints for `projects` in `store`.
     pub fn new(secrets: Secrets, projects: Projects, store: Store, clock: Clock) -> Self {
         let secrets = RwLock::new(Arc::new(secrets));
-        Self { secrets, projects, store, clock, counts: Default::default() }
+        Self { secrets, projects, store, clock, counts: Default::default(), suspects: Suspects::default() }
     }
 
     /// Replaces the secrets. A delivery that is being received keeps the ones it began with.
@@ -45,6 +48,16 @@ impl Intake {
     /// Counts one delivery. Every one is counted exactly once.
     pub(super) fn count(&self, outcome: Outcome) {
         self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Remembers what a hook did that it should not; `path` is its project's, where that is known.
+    pub(super) fn suspect(&self, outcome: Outcome, path: Option<&str>) {
+        self.suspects.note(outcome, path, self.clock.now());
+    }
+
+    /// What hooks did lately that they should not.
+    pub(super) fn suspects(&self) -> Vec<Warning> {
+        self.suspects.warnings(self.clock.now())
     }
 
     /// How many deliveries had each outcome since the start.
@@ -63,6 +76,8 @@ pub enum Outcome {
     Look,
     /// Stored; nothing is to be done.
     Irrelevant,
+    /// Stored; of a project that is not served here.
+    Foreign,
     /// Stored; a kind of event we do not know.
     Unknown,
     /// Stored; a payload we cannot use.
@@ -81,9 +96,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Look,
         Self::Irrelevant,
+        Self::Foreign,
         Self::Unknown,
         Self::Unreadable,
         Self::Repeated,
@@ -98,6 +114,7 @@ impl Outcome {
         match self {
             Self::Look => "look",
             Self::Irrelevant => "irrelevant",
+            Self::Foreign => "foreign",
             Self::Unknown => "unknown",
             Self::Unreadable => "unreadable",
             Self::Repeated => "repeated",

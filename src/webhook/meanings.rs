@@ -39,6 +39,7 @@ fn in_words(meaning: &Meaning) -> String {
             format!("{key} of {path}{}", if *reopened { ", reopened" } else { "" })
         }
         Meaning::Irrelevant(why) => format!("irrelevant: {why}"),
+        Meaning::Foreign(path) => format!("foreign: {path}"),
         Meaning::Unknown(kind) => format!("unknown: {kind}"),
         Meaning::Unreadable(why) => format!("unreadable: {why}"),
     }

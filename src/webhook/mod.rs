@@ -10,6 +10,7 @@
 //! | `hint` | what a body asks us to look at |
 //! | `delivery` | the one way from a request to a verified delivery |
 //! | `intake` | what the route works with, and its counts |
+//! | `suspects` | which hooks do not do what they should, for the operator |
 //!
 //! Properties:
 //! * Nothing is believed, parsed or stored before it is verified over its raw bytes.
@@ -48,6 +49,7 @@ mod hint;
 mod intake;
 mod payload;
 mod signing_key;
+mod suspects;
 mod verify;
 
 #[cfg(test)]
@@ -62,6 +64,7 @@ pub use delivery::{Rejection, VerifiedDelivery};
 pub use hint::{Meaning, read};
 pub use intake::{Intake, Outcome, Projects};
 pub use signing_key::{BadSigningToken, SigningKey};
+pub use suspects::watch;
 pub use verify::{Refusal, Secrets};
 
 use crate::store::{self, Accepted};
@@ -84,6 +87,7 @@ async fn receive(delivery: VerifiedDelivery, intake: web::Data<Intake>) -> HttpR
         Ok(Accepted::Repeated) => Outcome::Repeated,
         Err(_) => Outcome::Unstored,
     });
+    intake.suspect(outcome, delivery.meaning.project_path());
     log(&delivery, accepted.as_ref());
     match accepted {
         Ok(_) if outcome == Outcome::Look => HttpResponse::Accepted().finish(),
@@ -109,6 +113,9 @@ fn log(delivery: &VerifiedDelivery, accepted: Result<&Accepted, &store::Error>) 
         (Ok(Accepted::Repeated), _) => tracing::debug!("a delivery came again"),
         (_, Meaning::Look { .. }) => tracing::info!("a delivery asks for a look"),
         (_, Meaning::Irrelevant(why)) => tracing::debug!(why, "a delivery is irrelevant"),
+        (_, Meaning::Foreign(path)) => {
+            tracing::debug!(project.path = path, "a delivery is of a project that is not served");
+        }
         (_, Meaning::Unknown(kind)) => tracing::info!(kind, "a delivery is of an unknown kind"),
         (_, Meaning::Unreadable(why)) => tracing::warn!(why, "a delivery is unreadable"),
     });

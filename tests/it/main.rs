@@ -17,6 +17,7 @@ mod architecture;
 mod artifacts;
 mod browser;
 mod cli;
+mod doubt;
 mod lifecycle;
 mod machinery;
 mod outage;

@@ -169,15 +169,26 @@ fn an_end_is_an_end_and_locked_is_none() {
 }
 
 #[test]
-fn stopped_by_hand_counts_for_the_head_it_was_stopped_at() {
+fn a_stop_counts_for_the_head_it_was_asked_for_at() {
     let built = pipeline(&[("build", JobStatus::Success)]);
-    let held = |at| Preview { hold: Some(Hold { sha: Some(sha(at)), since: 0 }), ..serving() };
     let open = merge_request();
+    for (origin, reason) in [
+        (HoldOrigin::Gitlab, "gone: somebody stopped the environment in GitLab"),
+        (HoldOrigin::Operator, "gone: it was stopped by the operator"),
+    ] {
+        let held = |at| Preview { hold: Some(Hold { sha: Some(sha(at)), since: 0, origin }), ..serving() };
+        assert_eq!(shown(&open, &file(""), &built, Some(&held('a'))), reason);
+        assert_eq!(shown(&open, &file(""), &built, Some(&held('b'))), "run aaaaaaaa of job 1");
+    }
+    let held = Preview {
+        hold: Some(Hold { sha: Some(sha('a')), since: 0, origin: HoldOrigin::Operator }),
+        ..serving()
+    };
     assert_eq!(
-        shown(&open, &file(""), &built, Some(&held('a'))),
-        "gone: somebody stopped the environment in GitLab"
+        shown(&open, &FileFact::NotRead, &HeadFact::NotRead, Some(&held)),
+        "gone: it was stopped by the operator",
+        "nothing else is asked"
     );
-    assert_eq!(shown(&open, &file(""), &built, Some(&held('b'))), "run aaaaaaaa of job 1");
 }
 
 #[test]

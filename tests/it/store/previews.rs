@@ -1,7 +1,7 @@
 //! Previews come back as they were saved, and are found by all that they are looked up by.
 
 use greenroom::{
-    preview::{Deployment, Hold, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
+    preview::{Deployment, Hold, HoldOrigin, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
     store::{Error, HistoryEntry},
 };
 use proptest::{option, prelude::*, sample, strategy::ValueTree as _, test_runner::TestRunner};
@@ -34,9 +34,8 @@ async fn whatever_is_saved_comes_back(database: &Database) {
             store.previews_of_branch(any.key.project_id, &any.source_branch).await.unwrap(),
             Vec::from_iter(live)
         );
-        let told =
-            HistoryEntry { at: any.updated_at, state: any.state.to_string(), text: any.reason.clone() };
-        assert_eq!(store.history(any.key, 9).await.unwrap(), [told]);
+        let told = (any.updated_at, any.state.to_string(), any.reason.clone());
+        assert_eq!(lines(store.history(any.key, 9).await.unwrap()), [told]);
     }
     assert_eq!(store.previews().await.unwrap().len(), 100);
 }
@@ -60,9 +59,14 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     );
     let deployment = (any::<Option<u64>>(), sha(), text(), any::<bool>())
         .prop_map(|(id, sha, reference, finished)| Deployment { id, sha, reference, finished });
-    let hold = (option::of(sha()), any::<i64>()).prop_map(|(sha, since)| Hold { sha, since });
+    let origin = prop_oneof![Just(HoldOrigin::Gitlab), Just(HoldOrigin::Operator)];
+    let hold = (option::of(sha()), any::<i64>(), origin).prop_map(|(sha, since, origin)| Hold {
+        sha,
+        since,
+        origin,
+    });
     let names = (key, text(), text(), text(), text(), text(), text());
-    let times = (any::<[i64; 2]>(), any::<[Option<i64>; 3]>());
+    let times = (any::<[i64; 2]>(), any::<[Option<i64>; 5]>());
     let ids =
         (any::<[Option<u64>; 2]>(), any::<bool>(), option::of(text()), prop::collection::vec(text(), 0..5));
     let parts = (
@@ -76,7 +80,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     (names, times, ids, parts).prop_map(
         |(
             (key, project_path, source_branch, reason, next, url, engine),
-            ([created_at, updated_at], [expires_at, deployed_at, stopped_at]),
+            ([created_at, updated_at], [expires_at, deployed_at, stopped_at, unseen_since, found_at]),
             ([note_id, environment_id], environment_seen, note_digest, decision),
             (state, sha, serving, release, deployment, hold),
         )| Preview {
@@ -104,6 +108,8 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             deployment,
             decision,
             hold,
+            unseen_since,
+            found_at,
         },
     )
 }
@@ -194,11 +200,16 @@ async fn a_history_is_told_from_its_end(database: &Database) {
         store.save(&preview(key, State::Ready, 5), None).await.unwrap();
         store.save(&preview(MrKey::new(43, 7), State::Ready, 5), Some("another's")).await.unwrap();
     }
-    let told = |n| HistoryEntry { at: 5, state: "deploying".to_owned(), text: format!("step {n}") };
+    let told = |n| (5, "deploying".to_owned(), format!("step {n}"));
     let all: Vec<_> = (0..30).rev().map(told).collect();
-    assert_eq!(store.history(key, 100).await.unwrap(), all);
-    assert_eq!(store.history(key, 3).await.unwrap(), all[..3]);
+    assert_eq!(lines(store.history(key, 100).await.unwrap()), all);
+    assert_eq!(lines(store.history(key, 3).await.unwrap()), all[..3]);
     assert_eq!(store.history(key, 0).await.unwrap(), []);
+}
+
+/// What a history says, without the ids of its lines.
+fn lines(history: Vec<HistoryEntry>) -> Vec<(i64, String, String)> {
+    history.into_iter().map(|entry| (entry.at, entry.state, entry.text)).collect()
 }
 
 async fn a_preview_and_its_history_are_saved_together_or_not_at_all(database: &Database) {

@@ -1,0 +1,126 @@
+//! Asking a running server: which one, with which token, and about which merge request.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use url::Url;
+
+use super::Failure;
+use crate::settings::client_settings;
+
+/// Whom to ask.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerFlag {
+    /// A running greenroom. Default: GREENROOM_SERVER, else `http://localhost:8080`.
+    #[arg(long, value_name = "URL")]
+    server: Option<Url>,
+}
+
+/// Which preview is meant.
+#[derive(Debug, clap::Args)]
+pub(super) struct PreviewArgs {
+    /// The merge request: `acme/web!7`, or with the project's id `42!7`.
+    merge_request: String,
+    #[command(flatten)]
+    server: ServerFlag,
+}
+
+impl PreviewArgs {
+    /// The server, and where it has the preview.
+    pub(super) async fn find(self) -> Result<(Client, String), Failure> {
+        let given = &self.merge_request;
+        let (project, iid) = given
+            .rsplit_once('!')
+            .and_then(|(project, iid)| Some((project, iid.parse::<u64>().ok()?)))
+            .filter(|(project, _)| !project.is_empty())
+            .ok_or_else(|| {
+                Failure::Findings(format!(
+                    "error: `{given}` names no merge request\nhint: write it as `acme/web!7`"
+                ))
+            })?;
+        let client = Client::new(self.server)?;
+        let id = match project.parse::<u64>() {
+            Ok(id) => id,
+            Err(_) => id_of(project, &client.get("api/v1/previews").await?).ok_or_else(|| {
+                anyhow!("no preview of a project `{project}` is known; try the project's numeric id")
+            })?,
+        };
+        Ok((client, format!("api/v1/previews/{id}/{iid}")))
+    }
+}
+
+fn id_of(path: &str, list: &Value) -> Option<u64> {
+    let previews = list["previews"].as_array()?;
+    let of_project = |preview: &&Value| {
+        preview["project_path"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(path))
+    };
+    previews.iter().find(of_project)?["project_id"].as_u64()
+}
+
+/// Speaks to one server.
+pub(super) struct Client {
+    http: reqwest::Client,
+    server: Url,
+    token: Option<SecretString>,
+}
+
+impl Client {
+    pub(super) fn new(flag: ServerFlag) -> Result<Self, Failure> {
+        let (server, token) =
+            client_settings(flag.server).map_err(|problem| Failure::Findings(problem.to_string()))?;
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
+        Ok(Self { http, server, token })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::GET, path).await
+    }
+
+    pub(super) async fn post(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::POST, path).await
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
+        let server = &self.server;
+        let url = server.join(path)?;
+        let mut request = self.http.request(method, url.clone());
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        let answer = request.send().await.map_err(|error| {
+            Failure::Unavailable(anyhow!(error.without_url()).context(format!("{server} does not answer")))
+        })?;
+        let status = answer.status();
+        let body: Value =
+            answer.json().await.with_context(|| format!("{url} answered {status} and no JSON"))?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let detail = body["detail"].as_str().unwrap_or("no reason was given").to_owned();
+        Err(Failure::Failed(anyhow!(detail).context(format!("{server} answered {status}"))))
+    }
+}
+
+/// A text of an answer, `-` where it has none.
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+/// The elements of a list of an answer.
+pub(super) fn elements(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The first digits of a commit, as GitLab shows them.
+pub(super) fn short(sha: &Value) -> &str {
+    let sha = text(sha);
+    sha.get(..8).unwrap_or(sha)
+}
+
+/// `acme/web!7`.
+pub(super) fn name(preview: &Value) -> String {
+    format!("{}!{}", text(&preview["project_path"]), preview["mr_iid"])
+}

@@ -1,0 +1,36 @@
+//! What an operator can ask for.
+
+use serde::Serialize;
+
+/// What an operator asks for; the next look does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Intent {
+    /// Take the preview away, until a new head, a reopen or a refresh.
+    Stop,
+    /// Look at everything anew: a hold is lifted, a failed release tried again, and its life begins again.
+    Refresh,
+}
+
+impl Intent {
+    /// The word used in the API and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Refresh => "refresh",
+        }
+    }
+
+    /// From that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Stop, Self::Refresh].into_iter().find(|intent| intent.as_str() == word)
+    }
+
+    /// The line of history that it leaves.
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::Stop => "the operator asked to stop it",
+            Self::Refresh => "the operator asked to refresh it",
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What the operator asked for, worked into the record at the start of a look.
+//!
+//! The operator's word counts where GitLab's is missing: a stop needs nothing of the merge request, so it also works while
+//! GitLab is down or does not show it. A refresh waits until there is something to look at.
+
+use super::controller::Parts;
+use super::desired::{Decision, Desired, Life};
+use super::look::{Error, Next, act_and_tell};
+use crate::preview::{Hold, HoldOrigin, Intent, MergeRequest, Preview, Reason};
+use crate::store::Asked;
+
+/// Works `asked` into the record and saves it. `seen` is the merge request, when GitLab shows it.
+pub(super) async fn take_up(
+    parts: &Parts,
+    record: &mut Preview,
+    asked: &Asked,
+    seen: Option<&MergeRequest>,
+) -> Result<(), Error> {
+    let now = parts.clock.now();
+    match (asked.intent, seen) {
+        (Intent::Stop, _) => {
+            let sha = seen.map_or_else(|| record.sha.clone(), |merge_request| merge_request.sha.clone());
+            record.hold = Some(Hold { sha, since: asked.at, origin: HoldOrigin::Operator });
+        }
+        (Intent::Refresh, Some(_)) => {
+            record.hold = None;
+            record.release.take_if(|release| release.failure.is_some());
+            record.deployed_at = record.serving.is_some().then_some(now);
+            // Written anew, whatever became of it.
+            record.note_digest = None;
+        }
+        (Intent::Refresh, None) => return Ok(()),
+    }
+    record.updated_at = now;
+    parts.store.take_up(asked, record).await?;
+    tracing::info!(mr.key = %record.key, intent = asked.intent.as_str(), "taken up");
+    Ok(())
+}
+
+/// Stops what the operator holds while nothing is known of the merge request; `why` says why not.
+pub(super) async fn stop_unseen(parts: &Parts, mut record: Preview, why: String) -> Result<Next, Error> {
+    let mut saved = Some(record.clone());
+    let decision = Decision {
+        desired: Desired::Gone(Reason::StoppedByOperator),
+        life: Life::AsTold,
+        rules: vec![String::from("the operator stopped it at the commit that was seen last"), why],
+    };
+    record.decision.clone_from(&decision.rules);
+    // GitLab may be away for long: what it has to be told of the end comes after the end.
+    parts.engine.stop(&record.name).await?;
+    record.serving = None;
+    let head = record.sha.clone();
+    act_and_tell(parts, &mut record, &mut saved, &decision, head.as_ref()).await
+}
