@@ -155,7 +155,7 @@ impl Brake {
         let is_small = sweep.live <= HARMLESS && sweep.wanted + sweep.gone <= HARMLESS;
         let own = match mine.cause {
             Cause::Orphan if self.resync > self.settle => self.resync,
-            _ if is_small => 0,
+            Cause::ProjectFile | Cause::Policy | Cause::Settings if is_small => 0,
             _ => self.settle,
         };
         if now < mine.since + own {
