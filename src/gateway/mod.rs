@@ -105,7 +105,7 @@ impl Gateway {
             return response;
         }
         files::respond(request, site, &file, status, by_accept).await.unwrap_or_else(|error| {
-            tracing::error!(%error, release = %site.root().display(), path = file, "a file cannot be served");
+            tracing::error!(%error, release = %site.root().display(), file, "a file cannot be served");
             self.page(request, &Page::Unreadable)
         })
     }
@@ -116,7 +116,7 @@ impl Gateway {
             Ok(Some(preview)) => self.page(request, &Page::Absent(&preview)),
             Ok(None) => self.page(request, &Page::Unknown),
             Err(error) => {
-                tracing::error!(%error, preview = %name, "a preview cannot be looked up");
+                tracing::error!(%error, preview.name = %name, "a preview cannot be looked up");
                 self.page(request, &Page::StoreDown)
             }
         }

@@ -109,7 +109,7 @@ impl Brake {
         now: i64,
     ) -> Result<Vec<Removal>, crate::store::Error> {
         let released = store.release_removals().await?;
-        tracing::warn!(count = released.len(), "an operator lets removals go on");
+        tracing::warn!(removals = released.len(), "an operator lets removals go on");
         self.review(store, health, now).await?;
         let keys: Vec<_> = released.iter().map(|removal| WorkKey::MergeRequest(removal.key)).collect();
         store.enqueue(&keys, now).await?;
@@ -136,7 +136,7 @@ impl Brake {
             if store.note(ENGAGED, "engaged").await? {
                 tracing::error!(
                     removals = sweep.wanted,
-                    live = sweep.live,
+                    previews = sweep.live,
                     "the brake holds removals, for they are many at once; see `greenroom brake`"
                 );
             }

@@ -9,6 +9,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::awaited::Awaited;
 use super::brake::Brake;
@@ -158,7 +159,8 @@ impl Controller {
         beat.tick().await;
         let result = {
             // One merge request that a mistake of ours chokes on must not take the others along.
-            let run = AssertUnwindSafe(self.run_claim(&claim)).catch_unwind();
+            let span = tracing::info_span!("look", work.key = %claim.key);
+            let run = AssertUnwindSafe(self.run_claim(&claim).instrument(span)).catch_unwind();
             tokio::pin!(run);
             loop {
                 tokio::select! {
@@ -169,7 +171,7 @@ impl Controller {
                             Ok(true) => {}
                             // Somebody else has it now: dropping the look here is as good as a crash, and as safe.
                             Ok(false) => return,
-                            Err(error) => tracing::warn!(%error, "a lease could not be renewed"),
+                            Err(error) => tracing::warn!(work.key = %claim.key, %error, "a lease could not be renewed"),
                         }
                     }
                 }

@@ -55,7 +55,7 @@ async fn all(parts: &Parts) -> Result<(), Error> {
     for name in parts.engine.inventory().await? {
         let known = previews.iter().find(|preview| preview.name == name);
         let Some(key) = known.map(|preview| preview.key).or_else(|| name.key()) else {
-            tracing::warn!(preview = %name, "the engine has something that belongs to no merge request");
+            tracing::warn!(preview.name = %name, "the engine has something that belongs to no merge request");
             continue;
         };
         match known {
@@ -140,7 +140,7 @@ async fn found(
     let sha = record.serving.as_ref().map(|serving| serving.sha.clone());
     record.enter(State::Waiting, &Reason::Found, sha.as_ref());
     if parts.store.save_found(&record, gone.map(|gone| gone.updated_at)).await? {
-        tracing::warn!(mr.key = %key, preview = %record.name, "found without a record; it is looked at");
+        tracing::warn!(mr.key = %key, preview.name = %record.name, "found without a record; it is looked at");
         parts.store.enqueue(&[WorkKey::MergeRequest(key)], now).await?;
     }
     Ok(())

@@ -98,9 +98,9 @@ impl Store {
         Ok(row.as_ref().and_then(removal))
     }
 
-    /// Every removal that is wanted and not done, the oldest first.
+    /// Every removal that is wanted and not done.
     pub async fn wanted_removals(&self) -> Result<Vec<Removal>, Error> {
-        let rows = sqlx::query(wanted!("ORDER BY since, project_id, mr_iid"))
+        let rows = sqlx::query(wanted!("ORDER BY project_id, mr_iid"))
             .fetch_all(&self.read)
             .await
             .map_err(doing("list removals"))?;
@@ -147,7 +147,7 @@ impl Store {
         .await
         .map_err(doing("let removals go on"))?;
         let mut released: Vec<_> = rows.iter().filter_map(removal).collect();
-        released.sort_by_key(|removal| (removal.since, removal.key));
+        released.sort_by_key(|removal| removal.key);
         Ok(released)
     }
 

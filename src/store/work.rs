@@ -87,7 +87,7 @@ impl Store {
             let text: String = row.get(0);
             let Ok(key) = text.parse() else {
                 // Written by a newer version. Dropped, so that nobody stumbles over it again; resync makes up for it.
-                tracing::warn!(key = text, "a queued key cannot be read and is dropped");
+                tracing::warn!(work.key = text, "a queued key cannot be read and is dropped");
                 sqlx::query("DELETE FROM work WHERE key = $1")
                     .bind(text)
                     .execute(&self.write)

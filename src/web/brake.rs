@@ -18,7 +18,7 @@ struct Answer<'a> {
     held: i64,
     /// Previews that live, or went just now.
     live: i64,
-    /// What is wanted, the oldest first.
+    /// What is wanted.
     removals: Vec<Line<'a>>,
 }
 

@@ -328,12 +328,12 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_in_a_project_that_is_not_served_is_irrelevant() {
+    fn what_happens_in_a_project_that_is_not_served_is_foreign() {
         let body = json!({
             "object_kind": "pipeline", "object_attributes": {"ref": "main"},
             "project": {"id": 1, "path_with_namespace": "acme/secret"},
         });
-        assert_eq!(meaning_of(&body), Meaning::Foreign("acme/web".into()));
+        assert_eq!(meaning_of(&body), Meaning::Foreign("acme/secret".into()));
     }
 
     proptest! {

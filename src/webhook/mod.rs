@@ -101,22 +101,24 @@ fn log(delivery: &VerifiedDelivery, accepted: Result<&Accepted, &store::Error>) 
     let span = tracing::info_span!(
         "delivery",
         delivery.id = id,
-        event,
-        outcome = meaning.outcome().as_str(),
-        mr.key = tracing::field::Empty,
+        delivery.event = event,
+        delivery.outcome = meaning.outcome().as_str(),
+        work.key = tracing::field::Empty,
     );
     if let Meaning::Look { key, .. } = meaning {
-        span.record("mr.key", tracing::field::display(key));
+        span.record("work.key", tracing::field::display(key));
     }
     span.in_scope(|| match (accepted, meaning) {
         (Err(error), _) => tracing::error!(%error, "a delivery could not be stored"),
         (Ok(Accepted::Repeated), _) => tracing::debug!("a delivery came again"),
         (_, Meaning::Look { .. }) => tracing::info!("a delivery asks for a look"),
-        (_, Meaning::Irrelevant(why)) => tracing::debug!(why, "a delivery is irrelevant"),
+        (_, Meaning::Irrelevant(why)) => tracing::debug!(reason = why, "a delivery is irrelevant"),
         (_, Meaning::Foreign(path)) => {
             tracing::debug!(project.path = path, "a delivery is of a project that is not served");
         }
-        (_, Meaning::Unknown(kind)) => tracing::info!(kind, "a delivery is of an unknown kind"),
-        (_, Meaning::Unreadable(why)) => tracing::warn!(why, "a delivery is unreadable"),
+        (_, Meaning::Unknown(kind)) => {
+            tracing::info!(delivery.kind = kind, "a delivery is of an unknown kind")
+        }
+        (_, Meaning::Unreadable(why)) => tracing::warn!(reason = why, "a delivery is unreadable"),
     });
 }

@@ -16,7 +16,21 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 8] = ["serve", "demo", "sandbox", "check", "why", "schema", "defaults", "completions"];
+const VERBS: [&str; 13] = [
+    "serve",
+    "demo",
+    "sandbox",
+    "check",
+    "list",
+    "why",
+    "logs",
+    "stop",
+    "refresh",
+    "doctor",
+    "schema",
+    "defaults",
+    "completions",
+];
 
 /// Somebody at a shell: an empty folder, an empty environment.
 struct Shell(TempDir);
@@ -296,13 +310,123 @@ mod why {
             );
         }
     }
+}
 
-    /// As [`Shell::runs`], while the world goes on.
-    async fn ask(args: &[&str]) -> Ended {
-        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let ask = move || Shell::new().runs(&args.iter().map(String::as_str).collect::<Vec<_>>());
-        tokio::task::spawn_blocking(ask).await.unwrap()
+/// What an operator does in a day.
+mod day {
+    use super::*;
+    use crate::support::gitlab::Gitlab;
+
+    /// What changes from run to run.
+    const FILTERS: [(&str, &str); 6] = [
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
+        (r"\b[0-9a-f]{8}\b", "[commit]"),
+        (r"localhost:\d+", "localhost:[port]"),
+        (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
+        (r"\b5[34]0000000", "[id]"),
+        (r"\b\d+[sm] ", "[age] "),
+    ];
+
+    #[tokio::test]
+    async fn from_the_list_to_a_stop_and_back() {
+        let world = World::start().await;
+        let server = world.greenroom.url().to_string();
+        assert_snapshot!(shown(ask(&["list", "--server", &server]).await));
+        let mr = world.ready_mr("feature", "one").await;
+        let waiting = world.gitlab.open_mr("waiting", "Another").await;
+        world.becomes(waiting, "waiting").await;
+        world.rests().await;
+        let list = ask(&["list", "--server", &server]).await;
+        with_settings!({ filters => FILTERS }, { assert_snapshot!(shown(list)) });
+        let (code, json, _) = ask(&["list", "--output", "json", "--server", &server]).await;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((code, json["previews"].as_array().unwrap().len()), (0, 2));
+
+        let stopped = ask(&["stop", "acme/web!1", "--server", &server]).await;
+        with_settings!({ filters => FILTERS }, { assert_snapshot!(shown(stopped)) });
+        world.becomes(mr, "stopped").await;
+        world.rests().await;
+        let why = ask(&["why", "acme/web!1", "--server", &server]).await;
+        with_settings!({ filters => FILTERS }, { assert_snapshot!(shown(why)) });
+
+        let refreshed = ask(&["refresh", "42!1", "--server", &server]).await;
+        with_settings!({ filters => FILTERS }, { assert_snapshot!(shown(refreshed)) });
+        world.becomes(mr, "ready").await;
+        world.rests().await;
+        let logs = ask(&["logs", "acme/web!1", "--server", &server]).await;
+        with_settings!({ filters => FILTERS }, { assert_snapshot!(shown(logs)) });
+        world.ends_well().await;
     }
+
+    #[tokio::test]
+    async fn logs_go_on_as_long_as_somebody_follows() {
+        let world = World::start().await;
+        let mr = world.ready_mr("feature", "one").await;
+        let server = world.greenroom.url().to_string();
+        let args = ["logs", "42!1", "--follow", "--output", "json", "--server", &server];
+        let mut logs = child(&Shell::new(), &args, Stdio::piped(), Stdio::null());
+        let mut lines = BufReader::new(logs.stdout.take().unwrap()).lines();
+        world.gitlab.close(mr).await;
+        world.becomes(mr, "stopped").await;
+        let followed = tokio::task::spawn_blocking(move || {
+            let lines = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+            let mut seen = Vec::new();
+            for line in lines {
+                let ends = line["state"] == "stopped";
+                seen.push(line["id"].as_str().unwrap().to_owned());
+                if ends {
+                    break;
+                }
+            }
+            seen
+        });
+        let followed =
+            tokio::time::timeout(crate::support::PATIENCE, followed).await.expect("the end").unwrap();
+        logs.kill().unwrap();
+        logs.wait().unwrap();
+        let preview = world.greenroom.preview(Gitlab::PROJECT, mr).await.unwrap();
+        let told = preview["history"].as_array().unwrap().iter().rev();
+        let told: Vec<_> = told.map(|line| line["id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(followed, told, "each line once, oldest first");
+        world.ends_well().await;
+    }
+
+    #[tokio::test]
+    async fn a_doctor_names_what_is_wrong_and_what_helps() {
+        let world = World::start().await;
+        let server = world.greenroom.url().to_string();
+        assert_snapshot!(shown(ask(&["doctor", "--server", &server]).await));
+        world.ends_well().await;
+
+        let world = World::start_with(&[("GREENROOM_COLOUR", "green")]).await;
+        let server = world.greenroom.url().to_string();
+        let found = ask(&["doctor", "--server", &server]).await;
+        assert_eq!(found.0, 1);
+        with_settings!({ filters => FILTERS }, { assert_snapshot!(shown(found)) });
+        let (code, json, _) = ask(&["doctor", "--output", "json", "--server", &server]).await;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((code, &json["status"]), (1, &"warning".into()));
+        world.ends_well().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_cannot_be_stopped() {
+        let world = World::start().await;
+        let server = world.greenroom.url().to_string();
+        for verb in ["stop", "refresh", "logs"] {
+            let (code, stdout, stderr) = ask(&[verb, "42!9", "--server", &server]).await;
+            assert_eq!((code, &*stdout), (1, ""), "{verb}");
+            assert!(stderr.contains("no preview of merge request 42!9 is known"), "{stderr}");
+        }
+        world.ends_well().await;
+    }
+}
+
+/// As [`Shell::runs`], while the world goes on.
+async fn ask(args: &[&str]) -> Ended {
+    let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let ask = move || Shell::new().runs(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
 /// One that goes on by itself.

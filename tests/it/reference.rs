@@ -83,6 +83,32 @@ fn every_key_of_a_project_file_is_explained() {
 }
 
 #[test]
+fn every_warning_is_explained() {
+    let mut codes = std::collections::BTreeSet::new();
+    warning_codes(&root().join("src"), &mut codes);
+    let explained = crate::support::documented("docs/operations.md", "Warnings");
+    assert_eq!(codes, explained, "left: in src, right: explained in docs/operations.md");
+}
+
+/// The codes of all warnings that the sources give, tests aside.
+fn warning_codes(folder: &Path, found: &mut std::collections::BTreeSet<String>) {
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            warning_codes(&path, found);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        for (_, rest) in text.match_indices("Warning::new(").map(|(at, call)| (at, &text[at + call.len()..]))
+        {
+            let code = rest.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"'));
+            let code = code.unwrap_or_else(|| panic!("{}: a code that is no literal", path.display())).0;
+            found.insert(code.to_owned());
+        }
+    }
+}
+
+#[test]
 fn the_readme_is_short_and_names_every_state_and_command() {
     let text = page("README.md");
     let lines = text.lines().count();

@@ -131,7 +131,7 @@ impl Work {
             drop(turn);
         });
         if let Err(error) = done.await {
-            tracing::error!(%error, preview = %self.revision.name, "unpacking an archive ended early");
+            tracing::error!(%error, preview.name = %self.revision.name, "unpacking an archive ended early");
             let mut book = self.desk.book.lock().await;
             self.give_up(&mut book, Progress::Trouble("greenroom stopped working on it".to_owned()));
             self.inner.tell(self.revision.key);
@@ -144,12 +144,12 @@ impl Work {
         match done {
             Ok(()) | Err(Stop::Overtaken) => {}
             Err(Stop::Refused(refusal)) => {
-                tracing::info!(preview = %self.revision.name, reason = %refusal, "archive refused");
+                tracing::info!(preview.name = %self.revision.name, reason = %refusal, "archive refused");
                 self.give_up(&mut self.desk.book.blocking_lock(), Progress::Failed(refusal.to_string()));
             }
             Err(Stop::Io(error)) => {
                 // The log has the path and the reason; the merge request gets neither.
-                tracing::error!(preview = %self.revision.name, %error, "an archive could not be served");
+                tracing::error!(preview.name = %self.revision.name, %error, "an archive could not be served");
                 let why = "greenroom cannot use its disk and tries again; tell its operator".to_owned();
                 self.give_up(&mut self.desk.book.blocking_lock(), Progress::Trouble(why));
             }
@@ -184,7 +184,7 @@ impl Work {
                 let name = self.revision.name.clone();
                 self.inner.serve(name, Arc::new(Site::new(pointer, release)));
                 book.newest = None;
-                tracing::info!(preview = %self.revision.name, sha = %self.revision.sha, "serving");
+                tracing::info!(preview.name = %self.revision.name, sha = %self.revision.sha, "serving");
             }
             None => self.give_up(
                 &mut book,

@@ -69,9 +69,25 @@ async fn six_of_eight_files_vanish_and_an_operator_lets_them_go() {
     assert!(warnings(&world).await.contains(&"brake".to_owned()));
     let comment = world.gitlab.comment(1).await.unwrap();
     assert!(comment.contains("Kept: the brake holds 6 removals that were wanted at once"), "{comment}");
-    assert_snapshot!(told(&world, &["brake"]), @"");
+    assert_snapshot!(told(&world, &["brake"]), @"
+the brake holds 6 removals, for they are many of 8 previews; mend the cause, or let them go on with `greenroom brake --release`
+acme/web!1  (time)  the branch has no `.greenroom.yml` any more
+acme/web!2  (time)  the branch has no `.greenroom.yml` any more
+acme/web!3  (time)  the branch has no `.greenroom.yml` any more
+acme/web!4  (time)  the branch has no `.greenroom.yml` any more
+acme/web!5  (time)  the branch has no `.greenroom.yml` any more
+acme/web!6  (time)  the branch has no `.greenroom.yml` any more
+");
 
-    assert_snapshot!(told(&world, &["brake", "--release"]), @"");
+    assert_snapshot!(told(&world, &["brake", "--release"]), @"
+let go on: 6
+acme/web!1  (time)  the branch has no `.greenroom.yml` any more
+acme/web!2  (time)  the branch has no `.greenroom.yml` any more
+acme/web!3  (time)  the branch has no `.greenroom.yml` any more
+acme/web!4  (time)  the branch has no `.greenroom.yml` any more
+acme/web!5  (time)  the branch has no `.greenroom.yml` any more
+acme/web!6  (time)  the branch has no `.greenroom.yml` any more
+");
     for mr in &mrs[..6] {
         world.becomes(*mr, "stopped").await;
         world.is_gone(*mr).await;
@@ -81,7 +97,7 @@ async fn six_of_eight_files_vanish_and_an_operator_lets_them_go() {
     }
     is_open(&world).await;
     assert!(!warnings(&world).await.contains(&"brake".to_owned()));
-    assert_snapshot!(told(&world, &["brake"]), @"");
+    assert_snapshot!(told(&world, &["brake"]), @"the brake is open; no removal is wanted");
     assert_eq!(world.greenroom.log().matches("the brake holds removals").count(), 1, "it is logged once");
     world.ends_well().await;
 }

@@ -8,10 +8,14 @@ use crate::support::{greenroom::Greenroom, raw};
 
 /// Status of a GET with these headers.
 async fn status(greenroom: &Greenroom, path: &str, headers: &[(&str, &str)]) -> u16 {
+    status_of(greenroom, "GET", path, headers).await
+}
+
+async fn status_of(greenroom: &Greenroom, method: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
     let address = greenroom.url();
     let host = format!("Host: {}", address.authority());
     let own_host = headers.iter().any(|(name, _)| *name == "Host");
-    let mut lines = vec![format!("GET {path} HTTP/1.1"), String::from("Connection: close")];
+    let mut lines = vec![format!("{method} {path} HTTP/1.1"), String::from("Connection: close")];
     lines.extend((!own_host).then_some(host));
     lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
     raw::say(&address, &lines.iter().map(String::as_str).collect::<Vec<_>>()).await.status
@@ -20,7 +24,7 @@ async fn status(greenroom: &Greenroom, path: &str, headers: &[(&str, &str)]) -> 
 #[tokio::test]
 async fn without_a_token_only_this_machine_is_answered_and_only_directly() {
     let greenroom = alone(&[]).await;
-    for path in ["/api/v1/previews", "/api/v1/previews/42/1", "/metrics"] {
+    for path in ["/api/v1/previews", "/api/v1/previews/42/1", "/api/v1/health", "/metrics"] {
         let found = if path.ends_with("/1") { 404 } else { 200 };
         for (headers, expected) in [
             (&[][..], found),
@@ -44,9 +48,34 @@ async fn without_a_token_only_this_machine_is_answered_and_only_directly() {
 }
 
 #[tokio::test]
+async fn a_change_is_asked_for_by_who_may_and_by_no_page_of_another_site() {
+    let open = alone(&[]).await;
+    let own = open.url().as_str().trim_end_matches('/').to_owned();
+    for intent in ["stop", "refresh"] {
+        let path = format!("/api/v1/previews/42/1/{intent}");
+        for (headers, expected) in [
+            (&[][..], 404),
+            (&[("Origin", &*own)], 404),
+            (&[("Host", "greenroom.example.com")], 401),
+            (&[("X-Forwarded-For", "192.0.2.1")], 401),
+            (&[("Origin", "https://evil.example.com")], 403),
+            (&[("Origin", "http://web-42-mr-1.preview.localhost")], 403),
+            (&[("Sec-Fetch-Site", "cross-site")], 403),
+        ] {
+            assert_eq!(status_of(&open, "POST", &path, headers).await, expected, "{path} {headers:?}");
+        }
+    }
+    let closed = alone(&[("GREENROOM_API_TOKEN", "hush")]).await;
+    for (headers, expected) in [(&[][..], 401), (&[("Authorization", "Bearer hush")], 404)] {
+        let path = "/api/v1/previews/42/1/stop";
+        assert_eq!(status_of(&closed, "POST", path, headers).await, expected, "{headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn with_a_token_nothing_else_counts() {
     let greenroom = alone(&[("GREENROOM_API_TOKEN", "hush")]).await;
-    for path in ["/api/v1/previews", "/api/v1/previews/42/1", "/metrics"] {
+    for path in ["/api/v1/previews", "/api/v1/previews/42/1", "/api/v1/health", "/metrics"] {
         let found = if path.ends_with("/1") { 404 } else { 200 };
         for (headers, expected) in [
             (&[][..], 401),

@@ -113,11 +113,13 @@ async fn one_preview_is_told_with_decision_and_history() {
     world.rests().await;
     let preview = world.preview(mr).await.unwrap();
     assert_snapshot!(shape(&preview), @"
+asked: null
 created_at: time
 decision: [text]
 engine: text
 expires_at: null
-history: [{at: time, state: text, text: text}]
+history: [{at: time, id: text, state: text, text: text}]
+hold: null
 mr_iid: natural number
 name: text
 project_id: natural number
@@ -134,7 +136,7 @@ url: text
     assert_eq!(states.first().unwrap(), &"ready", "newest first: {states:?}");
 
     let mut listed = list(&world).await.remove(0);
-    for own in ["decision", "history", "trouble"] {
+    for own in ["asked", "decision", "history", "hold", "trouble"] {
         listed[own] = preview[own].clone();
     }
     assert_eq!(listed, preview, "the rest is as in the list");
@@ -193,9 +195,11 @@ async fn what_is_not_there_is_told_as_a_problem() {
 }
 
 #[tokio::test]
-async fn the_api_only_reads() {
+async fn each_address_has_its_methods() {
     let greenroom = alone(&[]).await;
-    for path in ["/api/v1/previews", "/api/v1/previews/42/1", "/metrics", "/livez", "/readyz"] {
+    for path in
+        ["/api/v1/previews", "/api/v1/previews/42/1", "/api/v1/health", "/metrics", "/livez", "/readyz"]
+    {
         for method in ["POST", "PUT", "DELETE"] {
             let line = format!("{method} {path} HTTP/1.1");
             let lines = [&*line, "Host: localhost", "Content-Length: 0", "Connection: close"];
@@ -206,4 +210,23 @@ async fn the_api_only_reads() {
         let expected = if path.ends_with("/1") { 404 } else { 200 };
         assert_eq!((head.status, &*head.body), (expected, ""), "{line}");
     }
+    for path in ["/api/v1/previews/42/1/stop", "/api/v1/previews/42/1/refresh"] {
+        for (method, expected) in [("POST", 404), ("GET", 405), ("HEAD", 405), ("PUT", 405), ("DELETE", 405)]
+        {
+            let line = format!("{method} {path} HTTP/1.1");
+            let lines = [&*line, "Host: localhost", "Content-Length: 0", "Connection: close"];
+            assert_eq!(raw::say(&greenroom.url(), &lines).await.status, expected, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_method_is_told_the_right_one() {
+    let greenroom = alone(&[]).await;
+    let post = greenroom.post("/api/v1/previews").send().await.unwrap();
+    assert_eq!(post.headers()["allow"], "GET, HEAD");
+    let post: Value = post.json().await.unwrap();
+    assert_eq!(post["detail"], "use GET or HEAD");
+    let get = greenroom.get("/api/v1/previews/42/1/stop").await;
+    assert_eq!(get.headers()["allow"], "POST");
 }

@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use insta::assert_snapshot;
 
 use super::metric;
-use crate::support::world::World;
+use crate::support::{documented, world::World};
 
 /// What OpenMetrics asks of a text: families whole and in one piece, suffixes by type, nothing twice, an end.
 fn families(text: &str) -> BTreeMap<String, String> {
@@ -44,23 +44,51 @@ fn families(text: &str) -> BTreeMap<String, String> {
     families
 }
 
+/// The label names of all samples; a sample has at most one label beside a bucket's `le`.
+fn labels(text: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((_, rest)) = line.split_once('{') else { continue };
+        let (inside, _) = rest.rsplit_once("} ").unwrap_or_else(|| panic!("no value: {line}"));
+        for label in inside.split(',') {
+            let (name, value) = label.split_once('=').unwrap_or_else(|| panic!("no label: {line}"));
+            let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            let value = value.unwrap_or_else(|| panic!("not quoted: {line}"));
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+');
+            assert!(value.chars().all(plain), "a label that anybody could fill: {line}");
+            names.insert(name);
+        }
+    }
+    names
+}
+
 #[tokio::test]
 async fn they_are_openmetrics() {
-    let world = World::start().await;
+    // What has no sample yet is not there at all: one warning.
+    let world = World::start_with(&[("GREENROOM_COLOUR", "green")]).await;
     world.ready_mr("feature", "one").await;
     let answer = world.greenroom.get("/metrics").await;
     assert_eq!(answer.headers()[CONTENT_TYPE], "application/openmetrics-text; version=1.0.0; charset=utf-8");
-    let families = families(&answer.text().await.unwrap());
+    let text = answer.text().await.unwrap();
+    let families = families(&text);
+    assert_eq!(labels(&text), ["code", "kind", "le", "outcome"].into());
+    let documented = documented("docs/operations.md", "Metrics");
+    assert_eq!(families.keys().cloned().collect::<BTreeSet<_>>(), documented, "left: told, right: explained");
     let families: Vec<_> = families.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
     assert_snapshot!(families.join("\n"), @"
+greenroom_brake gauge
 greenroom_deliveries counter
+greenroom_foreign_instances gauge
 greenroom_gitlab_calls counter
 greenroom_look_seconds histogram
 greenroom_looks_done counter
 greenroom_looks_failed counter
 greenroom_previews gauge
+greenroom_previews_unseen gauge
+greenroom_previews_unserved gauge
 greenroom_queue_keys gauge
 greenroom_queue_oldest_seconds gauge
+greenroom_warnings gauge
 ");
     world.rests().await;
     assert_eq!(metric(&world.greenroom, "greenroom_previews{kind=\"ready\"}").await, 1);

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod health;
 mod hosts;
 mod metrics;
 mod webhook;

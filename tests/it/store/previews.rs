@@ -1,8 +1,10 @@
 //! Previews come back as they were saved, and are found by all that they are looked up by.
 
+use std::collections::HashSet;
+
 use greenroom::{
     preview::{Deployment, Hold, HoldOrigin, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
-    store::{Error, HistoryEntry},
+    store::{Error, HistoryEntry, Store},
 };
 use proptest::{option, prelude::*, sample, strategy::ValueTree as _, test_runner::TestRunner};
 
@@ -35,7 +37,7 @@ async fn whatever_is_saved_comes_back(database: &Database) {
             Vec::from_iter(live)
         );
         let told = (any.updated_at, any.state.to_string(), any.reason.clone());
-        assert_eq!(lines(store.history(any.key, 9).await.unwrap()), [told]);
+        assert_eq!(history(&store, any.key, 9).await, [told]);
     }
     assert_eq!(store.previews().await.unwrap().len(), 100);
 }
@@ -193,7 +195,7 @@ async fn what_is_stopped_does_not_live(database: &Database) {
 async fn a_history_is_told_from_its_end(database: &Database) {
     let store = database.open().await;
     let key = MrKey::new(42, 7);
-    assert_eq!(store.history(key, 9).await.unwrap(), []);
+    assert_eq!(history(&store, key, 9).await, []);
     // All within one millisecond, some of them silent; and another preview's between them.
     for n in 0..30 {
         store.save(&preview(key, State::Deploying, 5), Some(&format!("step {n}"))).await.unwrap();
@@ -202,14 +204,23 @@ async fn a_history_is_told_from_its_end(database: &Database) {
     }
     let told = |n| (5, "deploying".to_owned(), format!("step {n}"));
     let all: Vec<_> = (0..30).rev().map(told).collect();
-    assert_eq!(lines(store.history(key, 100).await.unwrap()), all);
-    assert_eq!(lines(store.history(key, 3).await.unwrap()), all[..3]);
-    assert_eq!(store.history(key, 0).await.unwrap(), []);
+    assert_eq!(history(&store, key, 100).await, all);
+    assert_eq!(history(&store, key, 3).await, all[..3]);
+    assert_eq!(history(&store, key, 0).await, []);
+    let ids: HashSet<_> = store.history(key, 100).await.unwrap().into_iter().map(|line| line.id).collect();
+    assert_eq!(ids.len(), 30);
 }
 
-/// What a history says, without the ids of its lines.
-fn lines(history: Vec<HistoryEntry>) -> Vec<(i64, String, String)> {
-    history.into_iter().map(|entry| (entry.at, entry.state, entry.text)).collect()
+/// What a preview's history says, without the ids.
+async fn history(store: &Store, key: MrKey, limit: i64) -> Vec<(i64, String, String)> {
+    let lines = store.history(key, limit).await.unwrap().into_iter();
+    lines.map(|HistoryEntry { at, state, text, id: _ }| (at, state, text)).collect()
+}
+
+#[test]
+fn a_hold_of_older_times_was_somebodys_in_gitlab() {
+    let hold: Hold = serde_json::from_str(r#"{"sha": null, "since": 1}"#).unwrap();
+    assert_eq!(hold, Hold { sha: None, since: 1, origin: HoldOrigin::Gitlab });
 }
 
 async fn a_preview_and_its_history_are_saved_together_or_not_at_all(database: &Database) {

@@ -29,7 +29,7 @@ pub struct Greenroom {
 }
 
 impl Greenroom {
-    /// Starts with these settings over the ones every test needs, and waits until it is alive.
+    /// Starts with these settings and flags (`--log`) over the ones every test needs, and waits until it is alive.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let greenroom = Self::prepare(settings);
         greenroom.spawn().await;
@@ -61,8 +61,9 @@ impl Greenroom {
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_greenroom"))
             .arg("serve")
+            .args(self.settings.iter().filter(is_flag).flat_map(|(name, value)| [name, value]))
             .env_clear()
-            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .envs(self.settings.iter().filter(|set| !is_flag(set)).map(|(name, value)| (name, value)))
             .current_dir(self.home.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -130,6 +131,11 @@ impl Greenroom {
     /// A request that is still to get its body and its headers.
     pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
         self.client.post(format!("http://{}{path}", self.address))
+    }
+
+    /// An operator who acts from a hook of the wire, in which nothing can be awaited.
+    pub fn operator(&self) -> Operator {
+        Operator(self.address)
     }
 
     /// A visitor's request: the host name as the browser sends it, the connection to loopback.
@@ -230,6 +236,30 @@ impl Drop for Greenroom {
         if thread::panicking() {
             eprintln!("greenroom's log:\n{}", self.log());
         }
+    }
+}
+
+/// Whether a setting is a flag, such as `--log`.
+fn is_flag((name, _): &&(String, String)) -> bool {
+    name.starts_with("--")
+}
+
+/// See [`Greenroom::operator`].
+#[derive(Debug, Clone, Copy)]
+pub struct Operator(SocketAddr);
+
+impl Operator {
+    /// Posts nothing to this path; the status of the answer.
+    pub fn posts_now(self, path: &str) -> u16 {
+        let url = format!("http://{}{path}", self.0);
+        let asked = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let client = reqwest::Client::builder().no_proxy().build().unwrap();
+                client.post(url).send().await.expect("greenroom answers").status().as_u16()
+            })
+        });
+        asked.join().unwrap()
     }
 }
 

@@ -25,6 +25,16 @@ use std::{
 /// How long a test waits for anything that must come: no measure of speed, machines are busy at times.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The names in the first column of a page's table below this heading.
+pub fn documented(page: &str, heading: &str) -> std::collections::BTreeSet<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).expect("the heading");
+    let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
+    let names = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
 /// A loopback address nobody listens on at the moment, and that nobody is given by chance: below the ports that the
 /// kernel hands out, each one once. A greenroom that is started again finds its port free.
 pub fn free_address() -> std::net::SocketAddr {

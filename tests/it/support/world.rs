@@ -70,7 +70,9 @@ impl World {
             let reason = preview["reason"].as_str().unwrap_or_default();
             let told = match self.gitlab.comment(mr).await {
                 Some(comment) => {
-                    comment.contains(&format!("Preview: {state}")) && comment.contains(&reason[1..])
+                    let rest = reason.get(1..);
+                    comment.contains(&format!("Preview: {state}"))
+                        && rest.is_some_and(|rest| comment.contains(rest))
                 }
                 None => matches!(state, "skipped" | "stopped"),
             };

@@ -1,0 +1,77 @@
+//! What an operator is warned of, and when that ends.
+
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use super::{alone, metric};
+use crate::support::{PATIENCE, courier::Delivery, greenroom::Greenroom, until};
+
+async fn health(greenroom: &Greenroom) -> Value {
+    let answer = greenroom.get("/api/v1/health").await;
+    assert_eq!(answer.headers()[CONTENT_TYPE], "application/json");
+    answer.json().await.unwrap()
+}
+
+/// Waits until the warnings that stand are these.
+async fn warns_of(greenroom: &Greenroom, codes: &[&str]) -> Value {
+    until(&format!("the warnings are {codes:?}"), PATIENCE, || async {
+        let health = health(greenroom).await;
+        let standing = health["warnings"].as_array().unwrap().iter();
+        let standing: Vec<_> = standing.map(|warning| warning["code"].as_str().unwrap()).collect();
+        if standing == codes { Ok(health.clone()) } else { Err(health.clone()) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_anything_wrong_all_is_well() {
+    let greenroom = alone(&[]).await;
+    assert_eq!(health(&greenroom).await, json!({ "status": "ok", "warnings": [] }));
+}
+
+#[tokio::test]
+async fn an_odd_setting_is_a_warning() {
+    let greenroom =
+        alone(&[("GREENROOM_COLOUR", "green"), ("GREENROOM_PUBLIC_URL", "http://greenroom.example")]).await;
+    let health = warns_of(&greenroom, &["settings"]).await;
+    let warning = &health["warnings"][0];
+    assert_eq!(health["status"], "warning");
+    assert!(warning["text"].as_str().unwrap().contains("GREENROOM_COLOUR"), "{health}");
+    assert!(warning["since"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{health}");
+    assert!(!warning["remedy"].as_str().unwrap().is_empty(), "{health}");
+    assert_eq!(metric(&greenroom, "greenroom_warnings{code=\"settings\"}").await, 1);
+    let log = greenroom.log();
+    assert_eq!(log.matches("GREENROOM_COLOUR is no setting").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn hooks_that_do_what_they_should_not_are_warnings() {
+    let greenroom = alone(&[
+        ("GREENROOM_RESYNC_INTERVAL", "1s"),
+        ("GREENROOM_PROJECTS", "acme/other"),
+        ("GREENROOM_PUBLIC_URL", "http://greenroom.example"),
+    ])
+    .await;
+    assert_eq!(Delivery::about(1).deliver(&greenroom).await, 200);
+    let health = warns_of(&greenroom, &["deliveries_foreign"]).await;
+    assert!(health["warnings"][0]["text"].as_str().unwrap().contains("`acme/web`"), "{health}");
+
+    assert_eq!(Delivery::saying("no JSON").deliver(&greenroom).await, 200);
+    warns_of(&greenroom, &["deliveries_foreign", "deliveries_unreadable"]).await;
+
+    assert_eq!(Delivery::about(1).with_token("guessed").deliver(&greenroom).await, 401);
+    warns_of(&greenroom, &["deliveries_foreign", "deliveries_refused", "deliveries_unreadable"]).await;
+    assert_eq!(greenroom.log().matches("webhooks came of projects that are not served").count(), 1);
+}
+
+#[tokio::test]
+async fn who_knocks_without_being_gitlab_is_no_warning() {
+    let greenroom =
+        alone(&[("GREENROOM_RESYNC_INTERVAL", "1s"), ("GREENROOM_PUBLIC_URL", "http://greenroom.example")])
+            .await;
+    let knock = greenroom.post("/webhooks/gitlab").body("hello").send().await.unwrap();
+    assert_eq!(knock.status(), 401);
+    // Judged in order: once the later one is told, the earlier one would be.
+    assert_eq!(Delivery::saying("no JSON").deliver(&greenroom).await, 200);
+    warns_of(&greenroom, &["deliveries_unreadable"]).await;
+}
