@@ -195,14 +195,13 @@ impl Reason {
     pub const fn cause(&self) -> Option<Cause> {
         match self {
             Self::FileRemoved => Some(Cause::ProjectFile),
-            // An end of its own, or a hand.
+            // An end of its own, a hand, or no reason to remove anything.
             Self::Closed
             | Self::Merged
             | Self::Expired(_)
             | Self::StoppedInGitlab
-            | Self::StoppedByOperator => None,
-            // No reason to remove anything.
-            Self::NoCommit
+            | Self::StoppedByOperator
+            | Self::NoCommit
             | Self::NoPipeline(_)
             | Self::PipelineRunning(_)
             | Self::PipelineBlocked(..)

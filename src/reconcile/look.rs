@@ -82,13 +82,13 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
     }
     let merge_request = match answer {
         // Nothing of ours depends on it. Should it be shown some day, an event or the resync tells.
-        Err(error) if error.is_not_found() => match record.filter(|record| record.state != State::Stopped) {
-            Some(record) => return unseen::unseen(parts, record, error).await,
-            None => {
-                tracing::info!(mr.key = %key, %error, "left alone");
-                return Ok(Next::Rest);
+        Err(error) if error.is_not_found() => {
+            if let Some(record) = record.filter(|record| record.state != State::Stopped) {
+                return unseen::unseen(parts, record, error).await;
             }
-        },
+            tracing::info!(mr.key = %key, %error, "left alone");
+            return Ok(Next::Rest);
+        }
         answer => answer?,
     };
     if !(parts.served)(&merge_request.project_path) {

@@ -117,7 +117,7 @@ fn log(delivery: &VerifiedDelivery, accepted: Result<&Accepted, &store::Error>) 
             tracing::debug!(project.path = path, "a delivery is of a project that is not served");
         }
         (_, Meaning::Unknown(kind)) => {
-            tracing::info!(delivery.kind = kind, "a delivery is of an unknown kind")
+            tracing::info!(delivery.kind = kind, "a delivery is of an unknown kind");
         }
         (_, Meaning::Unreadable(why)) => tracing::warn!(reason = why, "a delivery is unreadable"),
     });
