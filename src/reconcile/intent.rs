@@ -18,6 +18,8 @@ pub(super) async fn take_up(
 ) -> Result<(), Error> {
     let now = parts.clock.now();
     match (asked.intent, seen) {
+        // Nothing runs, and a hold would outlive a reopen that nobody told of.
+        (Intent::Stop, Some(merge_request)) if merge_request.state.is_over() => {}
         (Intent::Stop, _) => {
             let sha = seen.map_or_else(|| record.sha.clone(), |merge_request| merge_request.sha.clone());
             record.hold = Some(Hold { sha, since: asked.at, origin: HoldOrigin::Operator });

@@ -105,6 +105,26 @@ async fn a_refresh_and_a_reopen_bring_back_what_was_stopped() {
 }
 
 #[tokio::test]
+async fn a_stop_of_what_is_closed_holds_nothing_back() {
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.gitlab.close(mr).await;
+    world.becomes(mr, "stopped").await;
+    asks(&world, mr, "stop").await;
+    until("the stop is taken up", PATIENCE, || async {
+        let preview = world.preview(mr).await.unwrap();
+        if preview["asked"].is_null() { Ok(()) } else { Err(preview) }
+    })
+    .await;
+    assert_eq!(world.preview(mr).await.unwrap()["hold"], Value::Null);
+    world.gitlab.fault(json!({ "deliveries": { "lose": true } })).await;
+    world.gitlab.reopen(mr).await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "one").await;
+    world.rests().await;
+}
+
+#[tokio::test]
 async fn the_last_word_counts() {
     let world = World::start().await;
     let mr = world.ready_mr("feature", "one").await;
@@ -152,7 +172,8 @@ async fn a_refresh_tries_again_what_was_refused() {
     let mut world = World::start_with(&[("GREENROOM_ARTIFACT_MAX_MIB", "1")]).await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     let pipeline = world.gitlab.start_pipeline(mr).await;
-    let noise: String = (0..400_000_u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+    let noise = std::iter::repeat_with(|| uuid::Uuid::new_v4().simple().to_string());
+    let noise: String = noise.take(100_000).collect();
     let page = crate::support::world::page("one");
     world.gitlab.succeed_job(pipeline.job, &[("dist/index.html", &page), ("dist/noise", &noise)]).await;
     let failed = world.becomes(mr, "failed").await;

@@ -1,10 +1,21 @@
 //! What an operator is warned of, and when that ends.
 
+use std::time::Duration;
+
+use actix_web::web::Data;
+use greenroom::{
+    clock::Clock,
+    preview::{MrKey, WorkKey},
+    store,
+    telemetry::Health,
+    webhook::{Intake, Secrets, watch},
+};
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::{alone, metric};
-use crate::support::{PATIENCE, courier::Delivery, greenroom::Greenroom, until};
+use crate::support::{PATIENCE, courier::Delivery, database::Database, greenroom::Greenroom, until};
 
 async fn health(greenroom: &Greenroom) -> Value {
     let answer = greenroom.get("/api/v1/health").await;
@@ -74,4 +85,44 @@ async fn who_knocks_without_being_gitlab_is_no_warning() {
     // Judged in order: once the later one is told, the earlier one would be.
     assert_eq!(Delivery::saying("no JSON").deliver(&greenroom).await, 200);
     warns_of(&greenroom, &["deliveries_unreadable"]).await;
+}
+
+#[tokio::test]
+async fn a_hook_that_fell_silent_is_a_warning_until_it_speaks() {
+    Database::sqlite(async |database: &Database| {
+        let store = database.open().await;
+        let health = Health::new(|| Clock.now());
+        let secrets = Secrets::new(Vec::new(), Vec::new());
+        let intake = Data::new(Intake::new(secrets, Box::new(|_| true), store.clone(), Clock));
+        let stop = CancellationToken::new();
+        let (every, grace) = (Duration::from_millis(10), Duration::ZERO);
+        let watched = tokio::spawn(watch(intake, health.clone(), every, grace, stop.clone()));
+        let warnings =
+            || health.standing().into_iter().map(|standing| standing.warning.code).collect::<Vec<_>>();
+
+        health.webhooks.resync_found_changes(42, "acme/web", Clock.now() - 1);
+        until("the silence is told", PATIENCE, || async {
+            let warnings = warnings();
+            if warnings == ["webhook_silent"] { Ok(()) } else { Err(warnings) }
+        })
+        .await;
+        let delivery = store::Delivery {
+            id: "1".to_owned(),
+            event: "Push Hook".to_owned(),
+            outcome: "look",
+            project: Some((42, "acme/web".to_owned())),
+            work: Some(WorkKey::MergeRequest(MrKey::new(42, 7))),
+            reopened: false,
+            at: Clock.now(),
+        };
+        store.accept(delivery).await.unwrap();
+        until("the silence is over", PATIENCE, || async {
+            let warnings = warnings();
+            if warnings.is_empty() { Ok(()) } else { Err(warnings) }
+        })
+        .await;
+        stop.cancel();
+        watched.await.unwrap();
+    })
+    .await;
 }

@@ -61,7 +61,7 @@ impl Greenroom {
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_greenroom"))
             .arg("serve")
-            .args(self.settings.iter().filter(is_flag).flat_map(|(name, value)| [name, value]))
+            .args(self.settings.iter().filter(|set| is_flag(set)).flat_map(|(name, value)| [name, value]))
             .env_clear()
             .envs(self.settings.iter().filter(|set| !is_flag(set)).map(|(name, value)| (name, value)))
             .current_dir(self.home.path())
@@ -240,7 +240,7 @@ impl Drop for Greenroom {
 }
 
 /// Whether a setting is a flag, such as `--log`.
-fn is_flag((name, _): &&(String, String)) -> bool {
+fn is_flag((name, _): &(String, String)) -> bool {
     name.starts_with("--")
 }
 
