@@ -191,12 +191,21 @@ pub(super) async fn ask(parts: &Parts, record: &mut Preview, decision: &mut Deci
         return Ok(Word::GoOn);
     }
     let now = parts.clock.now();
+    let (state, sha) = (state_of_held(record.state, &status), record.sha.clone());
+    // A lifetime ends all the same, and does not count.
+    let wanted = Desired::Keep(state, Reason::RemovalWanted(reason.clone()));
+    let mut kept = Decision { desired: wanted, ..decision.clone() };
+    kept.expire(record, now);
+    if matches!(kept.desired, Desired::Gone(_)) {
+        *decision = kept;
+        forget(parts, record.key).await?;
+        return Ok(Word::GoOn);
+    }
     let mine = parts.store.want_removal(record.key, cause, &reason, now).await?;
     let sweep = parts.brake.review(&parts.store, &parts.health, now).await?;
     let behind = parts.store.is_behind(mine.since, record.key).await?;
     let verdict = parts.brake.verdict(&mine, sweep, behind, now);
     tracing::info!(mr.key = %record.key, reason, ?verdict, "asked the brake");
-    let (state, sha) = (state_of_held(record.state, &status), record.sha.clone());
     match verdict {
         Verdict::Go => Ok(Word::GoOn),
         Verdict::Wait(until) => {
@@ -206,8 +215,6 @@ pub(super) async fn ask(parts: &Parts, record: &mut Preview, decision: &mut Deci
         Verdict::Hold(count) => {
             let reason = Reason::RemovalHeld(usize::try_from(count).unwrap_or_default(), reason);
             decision.desired = Desired::Keep(state, reason);
-            // A lifetime ends all the same.
-            decision.expire(record, now);
             Ok(Word::Held(now + parts.brake.resync.max(SOONEST)))
         }
     }

@@ -9,7 +9,7 @@ use crate::support::{PATIENCE, gitlab::Gitlab, until, world::World};
 const FILE: &str = "version: 1\nengine: static\nstatic: {job: build, path: dist}\n";
 
 async fn start() -> World {
-    World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s"), ("GREENROOM_BRAKE_SETTLE", "1s")]).await
+    World::start_with(&[("GREENROOM_BRAKE_SETTLE", "1s")]).await
 }
 
 /// The project file goes from the branches of these, while nobody looks.
@@ -128,7 +128,8 @@ async fn six_of_eight_files_vanish_and_come_back() {
 /// Enough come back for the others not to be many any more: these go on by themselves.
 #[tokio::test]
 async fn the_brake_opens_by_itself_when_few_are_left() {
-    let world = start().await;
+    let world =
+        World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "5s"), ("GREENROOM_BRAKE_SETTLE", "1s")]).await;
     let mrs = many_ready(&world, 5).await;
     lose_files(&world, &mrs[..4]).await;
     holds(&world, &mrs[..4]).await;

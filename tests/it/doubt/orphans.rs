@@ -6,7 +6,7 @@ use super::{many_ready, metric, says, warnings, while_away};
 use crate::support::{PATIENCE, until, world::World};
 
 async fn start() -> World {
-    World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s"), ("GREENROOM_BRAKE_SETTLE", "1s")]).await
+    World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "3s"), ("GREENROOM_BRAKE_SETTLE", "1s")]).await
 }
 
 /// The id of the instance, as a comment of its names it.

@@ -34,7 +34,7 @@ async fn what_gitlab_does_not_show_is_told_after_a_while_and_stays() {
 
 #[tokio::test]
 async fn a_lifetime_ends_also_where_gitlab_does_not_show_the_merge_request() {
-    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    let world = World::start().await;
     let file = "version: 1\nengine: static\nstatic: {job: build, path: dist}\nexpires_after: 1h\n";
     world.gitlab.push("main", &[(".greenroom.yml", file)]).await;
     let mrs = many_ready(&world, 2).await;
@@ -59,8 +59,7 @@ async fn a_lifetime_ends_also_where_gitlab_does_not_show_the_merge_request() {
 /// A typo in the settings: nothing goes, whatever happens to the merge requests meanwhile.
 #[tokio::test]
 async fn a_project_that_is_not_served_any_more_is_left_and_reported() {
-    let mut world =
-        World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s"), ("GREENROOM_PROJECTS", "acme/web")]).await;
+    let mut world = World::start_with(&[("GREENROOM_PROJECTS", "acme/web")]).await;
     let mrs = many_ready(&world, 5).await;
     let environments = world.gitlab.environments().await;
     world.greenroom.set("GREENROOM_PROJECTS", "acme/wbe,acme/other-*");
