@@ -35,7 +35,7 @@ pub struct Sweep {
     pub gone: i64,
     /// When the newest wanted one came, Unix milliseconds.
     pub newest: i64,
-    /// Previews that are not gone, those of `gone` included.
+    /// Previews that are not gone, those of `wanted` and `gone` included.
     pub live: i64,
 }
 
@@ -55,8 +55,12 @@ macro_rules! wanted {
     };
 }
 
+// Of what is wanted the preview may be gone already, and of what is done it is: each counts once, as live.
 const COUNT: &str = "SELECT COUNT(CASE WHEN gone_at = 0 THEN 1 END), COUNT(CASE WHEN gone_at > 0 THEN 1 END), \
-     MAX(CASE WHEN gone_at = 0 THEN since ELSE 0 END) \
+     MAX(CASE WHEN gone_at = 0 THEN since ELSE 0 END), \
+     (SELECT COUNT(*) FROM previews WHERE state <> $2 AND NOT EXISTS (SELECT 1 FROM removals AS own \
+      WHERE own.project_id = previews.project_id AND own.mr_iid = previews.mr_iid \
+      AND own.gone_at = 0 AND own.released = 0)) \
      FROM removals WHERE released = 0 AND (gone_at = 0 OR gone_at > $1)";
 
 impl Store {
@@ -153,16 +157,15 @@ impl Store {
 
     /// Counts what is wanted, and what was done after `after`.
     pub async fn sweep(&self, after: i64) -> Result<Sweep, Error> {
-        let row =
-            sqlx::query(COUNT).bind(after).fetch_one(&self.read).await.map_err(doing("count removals"))?;
-        let live: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM previews WHERE state <> $1")
+        let row = sqlx::query(COUNT)
+            .bind(after)
             .bind(State::Stopped.as_str())
             .fetch_one(&self.read)
             .await
-            .map_err(doing("count previews"))?;
-        let (wanted, gone) = (row.get(0), row.get::<i64, _>(1));
+            .map_err(doing("count removals"))?;
+        let (wanted, gone): (i64, i64) = (row.get(0), row.get(1));
         let newest = row.get::<Option<i64>, _>(2).unwrap_or(0);
-        Ok(Sweep { wanted, gone, newest, live: live + gone })
+        Ok(Sweep { wanted, gone, newest, live: row.get::<i64, _>(3) + wanted + gone })
     }
 
     /// Whether a look that was due at `then` has not come to its end; that at `except` does not count.

@@ -48,6 +48,11 @@ async fn what_is_wanted_and_what_went_is_counted_until_the_window_is_over(databa
     }
     assert_eq!(store.sweep(0).await.unwrap(), Sweep { wanted: 4, gone: 0, newest: 40, live: 4 });
     store.save(&preview(key(1), State::Stopped, 2), None).await.unwrap();
+    assert_eq!(
+        store.sweep(0).await.unwrap(),
+        Sweep { wanted: 4, gone: 0, newest: 40, live: 4 },
+        "on its way"
+    );
     store.removal_is_done(key(1), 100).await.unwrap();
     store.removal_is_done(key(9), 100).await.unwrap();
     assert_eq!(store.sweep(99).await.unwrap(), Sweep { wanted: 3, gone: 1, newest: 40, live: 4 });
