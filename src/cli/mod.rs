@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 failed, 2 usage or findings, 3 unavailable (try again).
 //! Data goes to stdout, prose to stderr.
 
+mod adopt;
+mod brake;
 mod check;
 mod client;
 mod demo;
@@ -52,6 +54,10 @@ enum Verb {
     Refresh(refresh::Flags),
     /// Ask a running server what is wrong, and what to do about it. Exit code 1 when something is.
     Doctor(doctor::Flags),
+    /// Show the removals that a running server holds back because they are many at once, or let them go on.
+    Brake(brake::Flags),
+    /// Make an empty store that of another instance, whose store was lost. While `serve` is stopped.
+    Adopt(adopt::Flags),
     /// Print the JSON Schema of `.greenroom.yml`.
     Schema,
     /// Print every setting with its default, as a commented `greenroom.toml`.
@@ -118,6 +124,8 @@ pub fn main() -> ExitCode {
         Verb::Stop(flags) => run(stop::run(flags)),
         Verb::Refresh(flags) => run(refresh::run(flags)),
         Verb::Doctor(flags) => run(doctor::run(flags)),
+        Verb::Brake(flags) => run(brake::run(flags)),
+        Verb::Adopt(flags) => run(adopt::run(flags)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,7 +21,7 @@ use crate::engine::Engine;
 use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
 use crate::gitlab::{self, ArtifactLimits, Credentials, Forge};
-use crate::reconcile::{Awaited, Controller, Links, Parts};
+use crate::reconcile::{Awaited, Brake, Controller, Links, Parts, forget_foreign_instances};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
@@ -110,11 +110,7 @@ impl Server {
     pub(super) async fn start(settings: Settings, listener: TcpListener) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         let clock = Clock;
-        std::fs::create_dir_all(&settings.data_dir)
-            .with_context(|| format!("cannot create {} (GREENROOM_DATA_DIR)", settings.data_dir.display()))?;
-        // Before anything is touched: somebody else may be at work in there.
-        let lock = if Store::is_shared(&settings.store_url) { None } else { Some(lock(&settings.data_dir)?) };
-        let store = Store::open(&settings.store_url).await?;
+        let (store, lock) = open_store(&settings).await?;
         if lock.is_some() {
             // One process per SQLite file: whatever is leased was leased by one that died.
             store.release_all().await?;
@@ -130,6 +126,7 @@ impl Server {
 
         let born = store.remember("born", &clock.now().to_string()).await?;
 
+        forget_foreign_instances(&store).await?;
         let limits = Limits { archive_bytes: settings.artifact_max_bytes, ..Limits::default() };
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
         let credentials = Credentials::one(gitlab::Token {
@@ -145,10 +142,13 @@ impl Server {
             paths: paths(store.clone()),
         })?;
         let looks = Arc::new(Looks::default());
+        let brake = Brake::new(settings.brake_settle, settings.resync_interval);
+        let unseen_after = i64::try_from(settings.unseen_after.as_millis()).unwrap_or(i64::MAX);
         let health = Health::new(move || clock.now());
         let projects = settings.projects.clone();
-        let served = projects.clone();
         let commit_status = settings.commit_status;
+        let filter = projects.clone();
+        let served: Arc<dyn Fn(&str) -> bool + Send + Sync> = Arc::new(move |path| filter.serves(path));
         let controller = Controller::new(Parts {
             store: store.clone(),
             forge: forge.clone(),
@@ -158,7 +158,7 @@ impl Server {
             clock,
             incoming: sites.incoming().to_owned(),
             limits: ArtifactLimits { bytes: settings.artifact_max_bytes },
-            served: Arc::new(move |path| served.serves(path)),
+            served: Arc::clone(&served),
             commit_status: Arc::new(move |_| commit_status),
             named_projects: projects.named().to_vec(),
             born: born.parse().unwrap_or(i64::MAX),
@@ -166,6 +166,9 @@ impl Server {
             health: health.clone(),
             looks: Arc::clone(&looks),
             awaited: Awaited::default(),
+            brake,
+            unseen_after,
+            instance_is_chosen: settings.instance.is_some(),
         });
 
         let secrets = webhook_secrets(&settings.signing_tokens, &settings.secret_tokens)?;
@@ -187,6 +190,9 @@ impl Server {
             deliveries: Arc::new(move || counts.counts().map(|(outcome, n)| (outcome.as_str(), n)).collect()),
             gitlab: Arc::new(move || calls.calls().snapshot().to_vec()),
             health: health.clone(),
+            brake,
+            served,
+            unseen_after,
             instance: instance.clone(),
         });
         let gateway = web::Data::new(Gateway::new(&settings.preview_domain, sites, store.clone()));
@@ -281,6 +287,15 @@ fn paths(store: Store) -> gitlab::Paths {
             })
         })
     })
+}
+
+/// Opens the store; with SQLite for this process alone, as long as the lock is held.
+pub(super) async fn open_store(settings: &Settings) -> anyhow::Result<(Store, Option<File>)> {
+    std::fs::create_dir_all(&settings.data_dir)
+        .with_context(|| format!("cannot create {} (GREENROOM_DATA_DIR)", settings.data_dir.display()))?;
+    // Before anything is touched: somebody else may be at work in there.
+    let lock = if Store::is_shared(&settings.store_url) { None } else { Some(lock(&settings.data_dir)?) };
+    Ok((Store::open(&settings.store_url).await?, lock))
 }
 
 fn links(settings: &Settings) -> Links {

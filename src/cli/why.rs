@@ -31,6 +31,9 @@ fn told(preview: &Value) -> String {
         format!("{}: {}", name(preview), text(&preview["state"])),
         format!("  because {}", text(&preview["reason"])),
     ];
+    if let Some(notice) = preview["notice"].as_str() {
+        lines.push(format!("  note: {notice}"));
+    }
     let serving = &preview["serving"];
     if serving.is_object() {
         let (url, since) = (text(&preview["url"]), text(&serving["since"]));

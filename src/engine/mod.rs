@@ -119,6 +119,9 @@ pub trait Engine: Send + Sync {
     /// Every preview of our instance that has anything here.
     async fn inventory(&self) -> Result<Vec<PreviewName>, Error>;
 
+    /// The ids of other instances that have anything here. It is theirs, and only told of.
+    async fn foreign(&self) -> Result<Vec<String>, Error>;
+
     /// Whom to look at again, as it happens. A slow listener may miss some: the resync is its net.
     fn events(&self) -> broadcast::Receiver<MrKey>;
 }

@@ -90,6 +90,13 @@ impl Forge {
         Ok(all.into_iter().map(|environment| environment.id).collect())
     }
 
+    /// The project's environments whose names look like ours, in every state.
+    pub async fn review_environments(&self, project: ProjectId) -> Result<Vec<Environment>, Error> {
+        let endpoint =
+            environments::Environments::builder().project(project).search(ENVIRONMENT_PREFIX).build();
+        self.of(project).await?.all(built(endpoint)?).await
+    }
+
     /// Creates an environment; `None` when the name is taken.
     pub async fn create_environment(
         &self,

@@ -214,6 +214,19 @@ impl Forge {
         Ok(project.id)
     }
 
+    /// The path of the project with this id.
+    pub async fn project_path(&self, id: ProjectId) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Project {
+            path_with_namespace: String,
+        }
+        let client = self.of(id).await?;
+        let project: Project =
+            client.get(built(api::projects::Project::builder().project(id).build())?).await?;
+        self.check_path(&client, id, &project.path_with_namespace)?;
+        Ok(project.path_with_namespace)
+    }
+
     /// The parents of a commit.
     pub async fn commit_parents(&self, project: ProjectId, sha: &Sha) -> Result<Vec<Sha>, Error> {
         #[derive(Deserialize)]

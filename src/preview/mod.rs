@@ -24,6 +24,6 @@ pub use names::{
     ENVIRONMENT_PREFIX, PreviewName, commit_status_name, environment_name, environment_slug,
     merge_request_of_environment, ref_slug, valid_dns_label,
 };
-pub use reason::{Quoted, Reason};
+pub use reason::{Cause, Quoted, Reason};
 pub use record::{Deployment, FileAt, Hold, HoldOrigin, Preview, Release, Serving};
 pub use state::State;

@@ -100,6 +100,13 @@ impl PreviewName {
         valid_dns_label(text).then(|| Self(text.to_owned()))
     }
 
+    /// The merge request that [`PreviewName::new`] was given; `None` when this was not made there.
+    pub fn key(&self) -> Option<MrKey> {
+        let (rest, iid) = self.0.rsplit_once("-mr-")?;
+        let key = MrKey::new(rest.rsplit('-').next()?.parse().ok()?, iid.parse().ok()?);
+        self.0.ends_with(&format!("-{}-mr-{}", key.project_id, key.iid)).then_some(key)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -204,6 +211,12 @@ mod tests {
             if a != b {
                 prop_assert_ne!(name, PreviewName::new(&path, MrKey::new(b.0, b.1)));
             }
+        }
+
+        #[test]
+        fn a_name_leads_back_to_its_merge_request(path in "([a-zA-Z0-9._-]{1,80}/)?[a-zA-Z0-9._-]{1,80}", id: u64, iid: u64) {
+            let key = MrKey::new(id, iid);
+            prop_assert_eq!(PreviewName::new(&path, key).key(), Some(key));
         }
 
         #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::facts::{JobStatus, Sha};
 use super::state::State;
 
@@ -91,6 +93,43 @@ pub enum Reason {
     FileRemoved,
     /// Something of it is still there.
     Leftover(String),
+    /// GitLab does not show the merge request, since this time (RFC 3339).
+    Unseen(String),
+    /// It was found running, or in GitLab, without a record of it.
+    Found,
+    /// It is to be removed, for this reason, unless it turns out to be one of many.
+    RemovalWanted(String),
+    /// So many are to be removed at once that none of them is: how many, and the reason for this one.
+    RemovalHeld(usize, String),
+}
+
+/// What wants a preview removed, where that may be a mistake that hits many at once. What is not among these (an end of
+/// the merge request, of the lifetime, a person's hand) never counts for the brake.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// `.greenroom.yml` is not there any more.
+    ProjectFile,
+    /// `.greenroom.yml` excludes the merge request.
+    Policy,
+    /// The operator's settings exclude it.
+    Settings,
+    /// Nobody remembers it, and its merge request is over.
+    Orphan,
+}
+
+impl Cause {
+    /// The name used in the API and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProjectFile => "project_file",
+            Self::Policy => "policy",
+            Self::Settings => "settings",
+            Self::Orphan => "orphan",
+        }
+    }
 }
 
 impl Reason {
@@ -120,6 +159,10 @@ impl Reason {
             | Self::ArtifactRefused(_)
             | Self::Deploying(_)
             | Self::EngineFailed(_)
+            | Self::Unseen(_)
+            | Self::Found
+            | Self::RemovalWanted(_)
+            | Self::RemovalHeld(..)
             | Self::Leftover(_) => false,
         }
     }
@@ -171,14 +214,64 @@ impl fmt::Display for Reason {
             Self::StoppedByOperator => f.write_str("it was stopped by the operator"),
             Self::FileRemoved => f.write_str("the branch has no `.greenroom.yml` any more"),
             Self::Leftover(what) => write!(f, "not everything is gone yet: {what}"),
+            Self::Unseen(since) => write!(f, "GitLab has not shown this merge request since {since}"),
+            Self::Found => f.write_str("greenroom found it without knowing of it, and looks at it"),
+            Self::RemovalWanted(why) => write!(f, "it is about to be removed: {why}"),
+            Self::RemovalHeld(count, why) => write!(
+                f,
+                "kept: the brake holds {count} removals that were wanted at once, this one because {why}; `greenroom \
+                 brake --release` lets them go on"
+            ),
         }
     }
 }
 
 impl Reason {
+    /// What the removal for this reason counts as for the brake; `None` when it never counts.
+    pub const fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::FileRemoved => Some(Cause::ProjectFile),
+            // An end of its own, a hand, or no reason to remove anything.
+            Self::Closed
+            | Self::Merged
+            | Self::Expired(_)
+            | Self::StoppedInGitlab
+            | Self::StoppedByOperator
+            | Self::NoCommit
+            | Self::NoPipeline(_)
+            | Self::PipelineRunning(_)
+            | Self::PipelineBlocked(..)
+            | Self::PipelineFailed(..)
+            | Self::JobUnfinished(..)
+            | Self::JobManual(..)
+            | Self::JobFailed(..)
+            | Self::JobNotYet(..)
+            | Self::JobMissing(..)
+            | Self::ArtifactGone(_)
+            | Self::ArtifactRefused(_)
+            | Self::Fork
+            | Self::FileBroken(_)
+            | Self::Deploying(_)
+            | Self::Ready(_)
+            | Self::EngineFailed(_)
+            | Self::Leftover(_)
+            | Self::Unseen(_)
+            | Self::Found
+            | Self::RemovalWanted(_)
+            | Self::RemovalHeld(..) => None,
+        }
+    }
+
     /// What happens next to a preview that is in `state` for this reason, in a sentence or two.
     pub const fn next(&self, state: State) -> &'static str {
         match (state, self) {
+            (_, Self::Unseen(_)) => {
+                "It stays as it is until GitLab shows the merge request again, its lifetime ends or an operator stops it."
+            }
+            (_, Self::RemovalWanted(_)) => "It is removed in a moment, unless its cause is mended.",
+            (_, Self::RemovalHeld(..)) => {
+                "It stays as it is until an operator lets it go or its cause is mended."
+            }
             (State::Waiting, _) => "What is missing is waited for; this comment changes when it is there.",
             (State::Deploying, _) => "This comment changes when it is done.",
             (State::Ready, _) => {

@@ -37,6 +37,26 @@ pub struct Release {
 }
 
 impl Release {
+    /// What stands for the job of a release that was found running without a record of it.
+    pub const UNKNOWN_JOB: u64 = 0;
+
+    /// A release that was found running, at `since`, without a record of it.
+    pub fn found(serving: &Serving, digest: &str) -> Self {
+        Self {
+            sha: serving.sha.clone(),
+            job_id: Self::UNKNOWN_JOB,
+            digest: digest.to_owned(),
+            submitted_at: serving.since,
+            settled_at: Some(serving.since),
+            failure: None,
+        }
+    }
+
+    /// Whether it is what this job made of this commit. Of a release that was found, the commit has to do.
+    pub fn is_of(&self, sha: &Sha, job_id: u64) -> bool {
+        self.sha == *sha && matches!(self.job_id, id if id == job_id || id == Self::UNKNOWN_JOB)
+    }
+
     /// Whether the engine got it. Where there was no artifact to begin with, it did not.
     pub const fn was_submitted(&self) -> bool {
         !self.digest.is_empty()
@@ -173,6 +193,12 @@ pub struct Preview {
     /// Stopped by a person.
     #[serde(default)]
     pub hold: Option<Hold>,
+    /// Since when GitLab does not show the merge request.
+    #[serde(default)]
+    pub unseen_since: Option<i64>,
+    /// When it was found without a record of it; until its merge request is seen to be open.
+    #[serde(default)]
+    pub found_at: Option<i64>,
 }
 
 impl Preview {
@@ -215,6 +241,8 @@ impl Preview {
             commit_status: None,
             decision: Vec::new(),
             hold: None,
+            unseen_since: None,
+            found_at: None,
         }
     }
 

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::awaited::Awaited;
+use super::brake::Brake;
 use super::look::{Error, Next, look};
-use super::resync;
+use super::{resync, sweep};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
@@ -70,12 +71,18 @@ pub struct Parts {
     pub born: i64,
     /// Whether the settings have wildcards that may match more.
     pub has_wildcards: bool,
-    /// Hears of webhooks that do not come.
+    /// Where it is told what is not as it should be, such as webhooks that do not come.
     pub health: Health,
     /// Counts looks.
     pub looks: Arc<Looks>,
     /// Whose engine events are waited for by a look.
     pub awaited: Awaited,
+    /// Holds removals that are many at once.
+    pub brake: Brake,
+    /// How long GitLab may not show a merge request before that is told, milliseconds.
+    pub unseen_after: i64,
+    /// Whether the operator chose our instance id, and so knows of other instances.
+    pub instance_is_chosen: bool,
 }
 
 /// How long a worker has a key before it must say that it still works.
@@ -113,6 +120,8 @@ impl Controller {
 
     /// Works until `stop` is cancelled; returns when every look that was begun has ended.
     pub async fn run(self, resync_every: Duration, retention: Retention, stop: CancellationToken) {
+        // Before any look: what is found without a record must not be taken for something new.
+        sweep::run(&self.parts).await;
         let mut tasks = JoinSet::new();
         for worker in 0..WORKERS {
             // A worker whose lease ran out must not pass for the one that has the key now.
@@ -227,6 +236,7 @@ impl Controller {
             }
             WorkKey::Project(project) => {
                 resync::project(parts, *project).await?;
+                sweep::environments(parts, *project).await?;
                 Ok(Next::Rest)
             }
         }

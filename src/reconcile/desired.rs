@@ -106,14 +106,22 @@ pub fn desired(facts: Facts<'_>) -> Decision {
         FileFact::Present(file) => Life::Of(file.expires_after),
         _ => Life::AsTold,
     };
-    let mut desired = decide(facts, &mut rules);
-    if let Some(end) = facts.record.and_then(|record| end_of_life(life, record, &desired))
-        && end <= facts.now
-    {
-        rules.push(format!("its lifetime ended at {}", rfc3339(end)));
-        desired = Desired::Gone(Reason::Expired(rfc3339(end)));
+    let desired = decide(facts, &mut rules);
+    let mut decision = Decision { desired, life, rules };
+    if let Some(record) = facts.record {
+        decision.expire(record, facts.now);
     }
-    Decision { desired, life, rules }
+    decision
+}
+
+impl Decision {
+    /// Turns into "gone" when the life of what serves is over at `now`.
+    pub(super) fn expire(&mut self, record: &Preview, now: i64) {
+        if let Some(end) = end_of_life(self.life, record, &self.desired).filter(|end| *end <= now) {
+            self.rules.push(format!("its lifetime ended at {}", rfc3339(end)));
+            self.desired = Desired::Gone(Reason::Expired(rfc3339(end)));
+        }
+    }
 }
 
 /// When the life of what serves, or is being brought up, ends. A head that was not deployed yet starts a new life.
@@ -168,7 +176,9 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
     }
 
     let file = match file {
-        FileFact::Absent | FileFact::NotRead => {
+        // Nothing is known, so nothing is done.
+        FileFact::NotRead => return Desired::Leave,
+        FileFact::Absent => {
             rules.push(String::from("there is no `.greenroom.yml`"));
             return if record.is_none() { Desired::Leave } else { Desired::Gone(Reason::FileRemoved) };
         }
@@ -264,7 +274,7 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
 
     // What was fetched once does not need its artifact any more: it may expire while the preview lives.
     let release = facts.record.and_then(|record| record.release.as_ref());
-    let fetched = release.is_some_and(|release| release.sha == *sha && release.job_id == job.id);
+    let fetched = release.is_some_and(|release| release.is_of(sha, job.id));
     if !job.has_artifact && !fetched {
         return Desired::Keep(State::Failed, Reason::ArtifactGone(name));
     }

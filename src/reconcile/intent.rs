@@ -53,13 +53,5 @@ pub(super) async fn stop_unseen(parts: &Parts, mut record: Preview, why: String)
     parts.engine.stop(&record.name).await?;
     record.serving = None;
     let head = record.sha.clone();
-    act_and_tell(
-        parts,
-        &mut record,
-        &mut saved,
-        &decision,
-        head.as_ref(),
-        NoteCheck { exists: true, search: true },
-    )
-    .await
+    act_and_tell(parts, &mut record, &mut saved, &decision, head.as_ref(), NoteCheck::ALL).await
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::brake::{self, Word};
 use super::controller::Parts;
 use super::desired::{
     Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator,
 };
 use super::plan::{Step, outcome, plan};
-use super::{apply, commit_status, intent, observe};
+use super::{apply, commit_status, foreign, intent, observe, sweep, unseen};
 use crate::engine::{Progress, Status};
 use crate::gitlab::EnvironmentState;
 use crate::preview::{FileAt, Hold, HoldOrigin, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
@@ -56,7 +57,7 @@ impl From<crate::report::Error> for Error {
 const ENGINE_FALLBACK: i64 = 5_000;
 
 /// A look that is done never asks for another one sooner than this.
-const SOONEST: i64 = 1_000;
+pub(super) const SOONEST: i64 = 1_000;
 
 /// How long a look waits for an engine that is nearly done, so that people are told once instead of twice.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -94,15 +95,17 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     }
     let merge_request = match answer {
         // Nothing of ours depends on it. Should it be shown some day, an event or the resync tells.
-        Err(error) if error.is_not_found() && record.is_none() => {
+        Err(error) if error.is_not_found() => {
+            if let Some(record) = record.filter(|record| record.state != State::Stopped) {
+                return unseen::unseen(parts, record, error).await;
+            }
             tracing::info!(mr.key = %key, %error, "left alone");
             return Ok(Next::Rest);
         }
         answer => answer?,
     };
     if !(parts.served)(&merge_request.project_path) {
-        tracing::info!(mr.key = %key, project.path = merge_request.project_path, "left alone: the settings do not serve this project");
-        return Ok(Next::Rest);
+        return unseen::unserved(parts, record, &merge_request).await;
     }
     let now = parts.clock.now();
     let due = |record: &Preview| now - record.looked_at >= HOURLY * 9 / 10;
@@ -117,15 +120,19 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
                 record.deployed_at = None;
             }
             if thorough && !merge_request.state.is_over() {
+                sweep::take_over(parts, &mut record).await?;
                 notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
             }
             Some(record)
         }
         None => None,
     };
-    let (decision, file) = decide(parts, &merge_request, record.as_ref()).await?;
+    let (mut decision, file) = decide(parts, &merge_request, record.as_ref()).await?;
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
+        return Ok(Next::Rest);
+    }
+    if record.is_none() && foreign::stands_back(parts, key.project_id).await? {
         return Ok(Next::Rest);
     }
 
@@ -145,18 +152,26 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     if saved.is_none() {
         keep(parts, &mut record, &mut saved).await?;
     }
-    let head = merge_request.sha.as_ref();
     let young = |created: i64| created >= parts.born && now - created < YOUNG;
     let note = NoteCheck {
         exists: thorough || now - record.note_seen_at >= NOTE_TRUST,
         search: record.note_begun || record.note_id.is_some() || !merge_request.created_at.is_some_and(young),
     };
-    let next = act_and_tell(parts, &mut record, &mut saved, &decision, head, note).await;
+    let word = brake::ask(parts, &mut record, &mut decision).await?;
+    let head = match word {
+        Word::GoOn => merge_request.sha,
+        Word::Held(_) => record.sha.clone(),
+        Word::Wait(until) => {
+            keep(parts, &mut record, &mut saved).await?;
+            return Ok(Next::At(until));
+        }
+    };
+    let next = act_and_tell(parts, &mut record, &mut saved, &decision, head.as_ref(), note).await;
     if next.is_err() {
         // What was learned on the way (ids) must not be lost with the error.
         keep(parts, &mut record, &mut saved).await?;
     }
-    next
+    brake::settle(parts, &record, word, next).await
 }
 
 async fn decide(
@@ -217,6 +232,7 @@ async fn notice_stop_by_hand(
 
 fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision) {
     record.project_path.clone_from(&merge_request.project_path);
+    record.unseen_since = None;
     record.source_branch.clone_from(&merge_request.source_branch);
     record.decision.clone_from(&decision.rules);
     if record.hold.as_ref().is_some_and(|hold| hold.sha != merge_request.sha) {

@@ -8,6 +8,8 @@
 //! * One key is worked on once at a time; a hint during a run causes exactly one more.
 //! * An error, an empty list or a 404 removes nothing. A removal needs, in the same look, the merge request's own
 //!   `GET` = 200 with `closed` or `merged`, or `opened` with a hand, policy or expiry reason.
+//! * Removals for a reason that may be a mistake stop when they come in numbers (`brake.rs`). What is not shown, not served
+//!   (`unseen.rs`), not remembered (`sweep.rs`) or another instance's (`foreign.rs`) is left, and reported.
 //! * Neither serving nor removing waits for what people are told: where GitLab refuses an environment, a deployment or a
 //!   comment, the look goes on without.
 //! * Intent is saved before each step that makes something outside, its result after: a crash between any two steps is
@@ -31,9 +33,11 @@
 
 mod apply;
 mod awaited;
+mod brake;
 mod commit_status;
 mod controller;
 mod desired;
+mod foreign;
 mod intent;
 #[cfg(test)]
 mod laws;
@@ -41,8 +45,12 @@ mod look;
 mod observe;
 mod plan;
 mod resync;
+mod sweep;
+mod unseen;
 
 pub use awaited::Awaited;
+pub use brake::{Brake, BrakeState};
 pub use controller::{Controller, Links, Parts};
 pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Life, Target, desired};
+pub use foreign::{foreign_instances, forget_foreign_instances};
 pub use plan::{Step, plan};

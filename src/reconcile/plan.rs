@@ -48,7 +48,7 @@ pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
 /// Whether the engine has this target already, works on it, or is known to be unable to serve it.
 fn is_settled(target: &Target, record: &Preview, status: &Status) -> bool {
     let Some(release) = &record.release else { return false };
-    let same = release.sha == target.sha && release.job_id == target.job_id;
+    let same = release.is_of(&target.sha, target.job_id);
     // After a trouble of the engine's own the same order is worth another try.
     let pending = matches!(pending(release, status), Some(Progress::Working | Progress::Failed(_)));
     same && (release.failure.is_some() || serves(release, status) || pending)

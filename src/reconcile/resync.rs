@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::controller::Parts;
 use super::look::Error;
+use super::sweep;
 use crate::gitlab::OpenMergeRequest;
 use crate::preview::{ProjectId, WorkKey};
 use crate::store::{Lane, LivePreview, Relisted, Retention};
@@ -35,6 +36,7 @@ pub(super) async fn run(parts: &Parts, interval: Duration, retention: Retention,
         if let Err(error) = all(parts).await {
             tracing::warn!(%error, "the resync could not be begun");
         }
+        sweep::run(parts).await;
         match parts.store.prune(retention, parts.clock.now()).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "pruned"),

@@ -8,7 +8,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use crate::preview::{MrKey, Preview, State, rfc3339};
+use crate::preview::{MrKey, Preview, Release, State, rfc3339};
 
 const TEMPLATE: &str = include_str!("../../templates/note.md");
 
@@ -56,7 +56,8 @@ pub fn note(facts: NoteFacts<'_>) -> Result<String, minijinja::Error> {
     let preview = facts.preview;
     let serving = preview.serving.as_ref();
     let settled = preview.release.as_ref().filter(|release| preview.sha.as_ref() == Some(&release.sha));
-    let took = settled.and_then(|release| Some(release.settled_at? - release.submitted_at));
+    let timed = settled.filter(|release| release.job_id != Release::UNKNOWN_JOB);
+    let took = timed.and_then(|release| Some(release.settled_at? - release.submitted_at));
     let over = matches!(preview.state, State::Stopped | State::Stopping);
     let context = Context {
         marker: marker(facts.instance, preview.key),

@@ -2,12 +2,34 @@
 
 use super::{Error, Reporter};
 use crate::gitlab::{DeploymentOutcome, Environment, EnvironmentState};
-use crate::preview::{Preview, ProjectId, environment_name};
+use crate::preview::{Preview, ProjectId, environment_name, valid_dns_label};
 
 /// How the description of every environment of ours begins; our instance id follows.
 const TAG: &str = "Made by greenroom, instance ";
 
+/// The greenroom instance that made this environment, if one did.
+pub fn instance_of(environment: &Environment) -> Option<&str> {
+    let text = environment.description.as_deref()?.strip_prefix(TAG)?;
+    text.split_once('.').map(|(instance, _)| instance).filter(|instance| valid_dns_label(instance))
+}
+
 impl Reporter {
+    /// Our instance id.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Learns the id of the environment that we made, if there is one.
+    pub async fn find_environment(&self, preview: &mut Preview) -> Result<(), Error> {
+        if preview.environment_id.is_none() {
+            let name = environment_name(preview.key.iid);
+            let found = self.forge.environment_by_name(preview.key.project_id, &name).await?;
+            preview.environment_id =
+                found.filter(|found| instance_of(found) == Some(&self.instance)).map(|found| found.id);
+        }
+        Ok(())
+    }
+
     /// The environment as GitLab shows it; `None` when we have none or GitLab does not show it.
     pub async fn environment(&self, preview: &Preview) -> Result<Option<Environment>, Error> {
         match preview.environment_id {

@@ -13,6 +13,8 @@ mod commit_status;
 mod environment;
 mod note;
 
+pub use environment::instance_of;
+
 use crate::gitlab::Forge;
 
 pub use note::{NoteCheck, note_is_due};

@@ -16,6 +16,11 @@ pub struct NoteCheck {
     pub search: bool,
 }
 
+impl NoteCheck {
+    /// All of it.
+    pub const ALL: Self = Self { exists: true, search: true };
+}
+
 impl Reporter {
     /// Brings the comment up to date, at `now`. Returns whether anything was written.
     pub async fn comment(&self, preview: &mut Preview, now: i64, check: NoteCheck) -> Result<bool, Error> {

@@ -59,6 +59,10 @@ pub struct Settings {
     pub commit_status: CommitStatusMode,
     /// How often everything is looked at.
     pub resync_interval: Duration,
+    /// How long GitLab may not show a merge request before that is told.
+    pub unseen_after: Duration,
+    /// How long a removal that counts for the brake waits for others like it.
+    pub brake_settle: Duration,
     /// Bearer token of the API.
     pub api_token: Option<SecretString>,
     /// Instance id, when it is set by hand.
@@ -251,6 +255,8 @@ impl Reader {
         let commit_status = self.parsed("commit_status", "use `off`, `info` or `required`", |text| {
             text.parse::<CommitStatusMode>().map_err(|error| error.to_string())
         });
+        let unseen_after = self.duration("unseen_after", Duration::from_secs(1));
+        let brake_settle = self.duration("brake_settle", Duration::from_secs(1));
         let keep_deliveries = self.duration("keep_deliveries", Duration::from_mins(1));
         let keep_history = self.duration("keep_history", Duration::from_mins(1));
         let artifact_max_bytes =
@@ -293,6 +299,8 @@ impl Reader {
             projects: projects?,
             commit_status: commit_status?,
             resync_interval: resync_interval?,
+            unseen_after: unseen_after?,
+            brake_settle: brake_settle?,
             api_token: self.layers.get("api_token").map(|value| SecretString::from(value.text)),
             instance,
             keep_deliveries: keep_deliveries?,

@@ -13,7 +13,7 @@ pub struct Retention {
     pub history: Duration,
 }
 
-/// How long a key that is done keeps its row.
+/// How long a key, or a removal, that is done keeps its row.
 const DONE: Duration = Duration::from_hours(24);
 
 /// Rows per statement.
@@ -33,6 +33,8 @@ const WORK: &str = "DELETE FROM work WHERE key IN (SELECT key FROM work \
 const PREVIEWS: &str = "DELETE FROM previews WHERE name IN (SELECT name FROM previews \
      WHERE state = 'stopped' AND updated_at < $1 LIMIT $2) AND state = 'stopped' AND updated_at < $1";
 
+const REMOVALS: &str = "DELETE FROM removals WHERE gone_at IN (SELECT gone_at FROM removals WHERE gone_at BETWEEN 1 AND $1 LIMIT $2)";
+
 impl Store {
     /// Removes what is older than `retention` at `now`; returns how many rows went.
     pub async fn prune(&self, retention: Retention, now: i64) -> Result<u64, Error> {
@@ -41,6 +43,7 @@ impl Store {
             (DELIVERIES, retention.deliveries),
             (HISTORY, retention.history),
             (WORK, DONE),
+            (REMOVALS, DONE),
             (PREVIEWS, retention.history),
         ] {
             let limit = now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));

@@ -30,7 +30,9 @@ mod housekeeping;
 mod intake;
 mod intents;
 mod listed;
+mod notes;
 mod previews;
+mod removals;
 mod work;
 
 use std::sync::Arc;
@@ -46,6 +48,7 @@ pub use intake::{Accepted, Delivery};
 pub use intents::Asked;
 pub use listed::Relisted;
 pub use previews::{HistoryEntry, LivePreview};
+pub use removals::{Removal, Sweep};
 pub use work::{Claim, Lane, QueueDepth};
 
 /// Why the store could not do what it was asked.

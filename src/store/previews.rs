@@ -11,11 +11,22 @@ use crate::preview::{MrKey, Preview, PreviewName, ProjectId, State};
 /// The only preview of a merge request so far; the key has room for more.
 pub(super) const MAIN: &str = "main";
 
-const SAVE: &str = "INSERT INTO previews \
-     (project_id, mr_iid, preview, name, state, source_branch, updated_at, document) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-     ON CONFLICT (project_id, mr_iid, preview) DO UPDATE SET state = excluded.state, \
-     source_branch = excluded.source_branch, updated_at = excluded.updated_at, document = excluded.document";
+macro_rules! save {
+    ($more:literal) => {
+        concat!(
+            "INSERT INTO previews (project_id, mr_iid, preview, name, state, source_branch, updated_at, document) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+             ON CONFLICT (project_id, mr_iid, preview) DO UPDATE SET state = excluded.state, \
+             source_branch = excluded.source_branch, updated_at = excluded.updated_at, document = excluded.document",
+            $more
+        )
+    };
+}
+
+const SAVE: &str = save!("");
+
+const SAVE_FOUND: &str =
+    save!(", name = excluded.name WHERE previews.updated_at = $9 AND previews.state = $10");
 
 /// One line of a preview's history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,6 +126,15 @@ impl Store {
         rows.iter().map(project).collect()
     }
 
+    /// Whether there never was a preview, or none that is remembered.
+    pub async fn is_fresh(&self) -> Result<bool, Error> {
+        sqlx::query("SELECT 1 FROM previews LIMIT 1")
+            .fetch_optional(&self.read)
+            .await
+            .map(|row| row.is_none())
+            .map_err(doing("look for previews"))
+    }
+
     /// The merge requests of a project whose preview is not gone and was last seen on this source branch.
     pub async fn previews_of_branch(&self, project: ProjectId, branch: &str) -> Result<Vec<MrKey>, Error> {
         let rows = sqlx::query(
@@ -139,6 +159,28 @@ impl Store {
             note(&mut transaction, preview, preview.updated_at, text).await.map_err(doing(what))?;
         }
         transaction.commit().await.map_err(doing(what))
+    }
+
+    /// Writes a preview that was found without anybody's doing. Whether it was written: not over one that lives, and over
+    /// one that is gone only when it has not changed since `known_at`.
+    pub async fn save_found(&self, preview: &Preview, known_at: Option<i64>) -> Result<bool, Error> {
+        let document = serde_json::to_string(preview)
+            .map_err(|source| Error::Document { what: preview.key.to_string(), source })?;
+        sqlx::query(SAVE_FOUND)
+            .bind(signed(preview.key.project_id))
+            .bind(signed(preview.key.iid))
+            .bind(MAIN)
+            .bind(preview.name.as_str())
+            .bind(preview.state.as_str())
+            .bind(&preview.source_branch)
+            .bind(preview.updated_at)
+            .bind(document)
+            .bind(known_at.unwrap_or(i64::MIN))
+            .bind(State::Stopped.as_str())
+            .execute(&self.write)
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .map_err(doing("save a preview"))
     }
 
     /// The history of a merge request's preview, newest first, at most `limit` lines.

@@ -59,6 +59,14 @@ pub struct Sample {
     pub previews: Vec<(&'static str, i64)>,
     /// Warnings that stand, by code.
     pub warnings: Vec<(&'static str, i64)>,
+    /// Previews whose merge request GitLab has not shown for too long.
+    pub unseen: i64,
+    /// Previews of projects that the settings do not serve.
+    pub unserved: i64,
+    /// Removals that the brake holds.
+    pub brake: i64,
+    /// Other instances before whose things we stand back.
+    pub foreign: i64,
     /// Keys that are due, keys that wait for later.
     pub queue: (i64, i64),
     /// How long the oldest due key waits, in seconds.
@@ -97,6 +105,20 @@ impl Metrics {
             warnings.get_or_create(&Code { code }).set(*count);
         }
         registry.register("warnings", "Warnings that stand, by code", warnings);
+        for (name, help, value) in [
+            ("brake", "Removals that the brake holds", sample.brake),
+            (
+                "previews_unseen",
+                "Previews whose merge request GitLab has not shown for too long",
+                sample.unseen,
+            ),
+            ("previews_unserved", "Previews of projects that the settings do not serve", sample.unserved),
+            ("foreign_instances", "Other instances before whose things nothing is done", sample.foreign),
+        ] {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(value);
+            registry.register(name, help, gauge);
+        }
         let queue = Family::<Label, Gauge>::default();
         queue.get_or_create(&Label { kind: "due" }).set(sample.queue.0);
         queue.get_or_create(&Label { kind: "later" }).set(sample.queue.1);

@@ -6,6 +6,7 @@
 //! loopback host and came through no proxy. `/livez` and `/readyz` answer everybody.
 
 mod access;
+mod brake;
 mod health;
 mod previews;
 mod problem;
@@ -21,7 +22,8 @@ use access::Operator;
 pub use problem::Problem;
 
 use crate::clock::Clock;
-use crate::preview::State;
+use crate::preview::{Preview, State};
+use crate::reconcile::{Brake, foreign_instances};
 use crate::store::Store;
 use crate::telemetry::{Health, Looks, Metrics, Sample};
 
@@ -44,6 +46,12 @@ pub struct Api {
     pub gitlab: Counters,
     /// What is not as it should be.
     pub health: Health,
+    /// Holds removals that are many at once.
+    pub brake: Brake,
+    /// Which project paths are served.
+    pub served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// How long GitLab may not show a merge request before that is told, milliseconds.
+    pub unseen_after: i64,
     /// Our id.
     pub instance: String,
 }
@@ -61,6 +69,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(at("/readyz", get().to(readyz)))
         .service(at("/metrics", get().to(metrics)))
         .service(at("/api/v1/health", get().to(health::health)))
+        .service(
+            only("GET, HEAD, POST", "/api/v1/brake", get().to(brake::show))
+                .route(web::post().to(brake::release)),
+        )
         .service(at("/api/v1/previews", get().to(previews::list)))
         .service(at("/api/v1/previews/{project_id}/{mr_iid}", get().to(previews::one)))
         .service(only("POST", "/api/v1/previews/{project_id}/{mr_iid}/stop", web::post().to(previews::stop)))
@@ -101,10 +113,17 @@ async fn readyz(api: web::Data<Api>) -> HttpResponse {
 async fn metrics(_: Operator, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let now = api.clock.now();
     let all = api.store.previews().await?;
-    let count =
-        |state: State| i64::try_from(all.iter().filter(|p| p.state == state).count()).unwrap_or(i64::MAX);
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let count = |state: State| number(all.iter().filter(|p| p.state == state).count());
     let depth = api.store.queue_depth(now).await?;
+    let unseen = |preview: &&Preview| preview.unseen_since.is_some_and(|at| now - at >= api.unseen_after);
+    let unserved = |preview: &&Preview| !(api.served)(&preview.project_path);
+    let live = || all.iter().filter(|preview| preview.state != State::Stopped);
     let sample = Sample {
+        unseen: number(live().filter(unseen).count()),
+        unserved: number(live().filter(unserved).count()),
+        brake: api.brake.state(&api.store, now).await?.held,
+        foreign: number(foreign_instances(&api.store).await?.len()),
         deliveries: (api.deliveries)(),
         gitlab: (api.gitlab)(),
         previews: State::ALL.iter().map(|state| (state.as_str(), count(*state))).collect(),

@@ -21,6 +21,8 @@ struct Listed<'a> {
     name: &'a str,
     state: State,
     reason: &'a str,
+    /// What holds beside the reason, if anything.
+    notice: Option<&'static str>,
     url: &'a str,
     sha: Option<&'a str>,
     serving: Option<Serving<'a>>,
@@ -78,7 +80,11 @@ struct Line {
     text: String,
 }
 
-fn listed(preview: &Preview) -> Listed<'_> {
+/// What is said of a live preview whose project the settings do not serve.
+const UNSERVED: &str = "the settings do not serve this project any more; the preview is left as it is";
+
+fn listed<'a>(api: &Api, preview: &'a Preview) -> Listed<'a> {
+    let left = preview.state != State::Stopped && !(api.served)(&preview.project_path);
     Listed {
         project_id: preview.key.project_id,
         project_path: &preview.project_path,
@@ -86,6 +92,7 @@ fn listed(preview: &Preview) -> Listed<'_> {
         name: preview.name.as_str(),
         state: preview.state,
         reason: &preview.reason,
+        notice: left.then_some(UNSERVED),
         url: &preview.url,
         sha: preview.sha.as_ref().map(crate::preview::Sha::as_str),
         serving: preview
@@ -105,8 +112,12 @@ pub(super) async fn list(_: Operator, api: web::Data<Api>) -> Result<HttpRespons
     let shown = |preview: &&Preview| {
         preview.state != State::Stopped || preview.stopped_at.is_some_and(|at| now - at < SHOWN_AFTER_STOP)
     };
-    let previews: Vec<_> =
-        all.iter().filter(|preview| preview.is_decided()).filter(shown).map(listed).collect();
+    let previews: Vec<_> = all
+        .iter()
+        .filter(|preview| preview.is_decided())
+        .filter(shown)
+        .map(|preview| listed(&api, preview))
+        .collect();
     Ok(HttpResponse::Ok().json(serde_json::json!({ "previews": previews })))
 }
 
@@ -155,7 +166,7 @@ async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Probl
     let trouble = api.store.trouble(&WorkKey::MergeRequest(key)).await?;
     let asked = api.store.asked(key).await?;
     Ok(Detail {
-        listed: listed(preview),
+        listed: listed(api, preview),
         decision: &preview.decision,
         hold: preview.hold.as_ref().map(|hold| Held { by: hold.origin, since: rfc3339(hold.since) }),
         asked: asked.map(|asked| Pending { intent: asked.intent, at: rfc3339(asked.at) }),

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 15] = [
     "serve",
     "demo",
     "sandbox",
@@ -27,6 +27,8 @@ const VERBS: [&str; 13] = [
     "stop",
     "refresh",
     "doctor",
+    "brake",
+    "adopt",
     "schema",
     "defaults",
     "completions",

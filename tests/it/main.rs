@@ -23,6 +23,7 @@ mod histories;
 mod lifecycle;
 mod logs;
 mod machinery;
+mod mistrust;
 mod network;
 mod operator;
 mod outage;

@@ -42,6 +42,34 @@ async fn whatever_gitlab_answers_in_an_outage_nothing_goes_and_a_close_works_aft
     world.rests().await;
 }
 
+/// The same, where only a part of GitLab is in bad shape.
+#[tokio::test]
+async fn lists_single_answers_and_files_may_fail_apart_and_nothing_goes() {
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
+    let environments = world.gitlab.environments().await.len();
+    let single = format!("*/merge_requests/{mr}");
+    for path in ["*/merge_requests", &single, "*/repository/files/*", "*/pipelines*", "*/environments*"] {
+        for (name, status, headers, body) in FAULTS {
+            let before = world.wire.count("GET", path);
+            world.wire.on("GET", path).always().answer(status, headers, body);
+            world.gitlab.edit(mr, json!({ "labels": name })).await;
+            crate::support::until(&format!("{path} was answered with {name}"), PATIENCE, || async {
+                (world.wire.count("GET", path) > before).then_some(())
+            })
+            .await;
+            world.shows(mr, "one").await;
+            assert_eq!(world.gitlab.environments().await.len(), environments, "{path}: {name}");
+            world.wire.heal();
+        }
+    }
+    world.gitlab.close(mr).await;
+    world.becomes(mr, "stopped").await;
+    world.is_gone(mr).await;
+    world.rests().await;
+}
+
 #[tokio::test]
 async fn a_hanging_gitlab_holds_nothing_up_for_ever() {
     let world =

@@ -134,7 +134,7 @@ impl Inner {
         for found in self.pointers.all()? {
             match found {
                 Found::Ours(pointer) => self.load_one(pointer)?,
-                Found::Foreign(release) => self.shelf.keep(&release),
+                Found::Foreign { release, .. } => self.shelf.keep(&release),
                 Found::Unreadable => self.shelf.keep_all(),
             }
         }
@@ -208,7 +208,7 @@ impl Inner {
             Some(Found::Unreadable) => left.push(format!(
                 "a record of what `{name}` served that cannot be read; an operator has to look at it"
             )),
-            Some(Found::Foreign(_)) | None => {}
+            Some(Found::Foreign { .. }) | None => {}
         }
         if self.is_only_read(&book.leaving) {
             left.push(format!("the files of `{name}`, which a request still reads"));
@@ -284,6 +284,19 @@ impl Engine for StaticSite {
             }
         }
         Ok(names.into_iter().collect())
+    }
+
+    async fn foreign(&self) -> Result<Vec<String>, Error> {
+        let inner = Arc::clone(&self.inner);
+        let found = spawn_blocking(move || inner.pointers.all()).await.map_err(interrupted)??;
+        let ids: BTreeSet<String> = found
+            .into_iter()
+            .filter_map(|found| match found {
+                Found::Foreign { instance, .. } => Some(instance),
+                Found::Ours(_) | Found::Unreadable => None,
+            })
+            .collect();
+        Ok(ids.into_iter().collect())
     }
 
     fn events(&self) -> broadcast::Receiver<MrKey> {

@@ -62,8 +62,8 @@ pub(super) struct Pointers {
 pub(super) enum Found {
     /// Written by this instance.
     Ours(Pointer),
-    /// Written by another instance; the release it names.
-    Foreign(String),
+    /// Written by another instance: its id, and the release that is named.
+    Foreign { instance: String, release: String },
     /// Of unknown origin: it cannot be read.
     Unreadable,
 }
@@ -103,7 +103,7 @@ impl Pointers {
         let pointer: Option<Pointer> = serde_json::from_slice(&text).ok();
         Ok(Some(match pointer.filter(|it| it.version == 1 && self.path(&it.revision.name) == path) {
             Some(pointer) if pointer.instance == self.instance => Found::Ours(pointer),
-            Some(pointer) => Found::Foreign(pointer.release),
+            Some(pointer) => Found::Foreign { instance: pointer.instance, release: pointer.release },
             None => {
                 tracing::error!(pointer = %path.display(), "a pointer cannot be read and is left alone");
                 Found::Unreadable
@@ -118,7 +118,7 @@ impl Pointers {
         release: &Release,
         since: i64,
     ) -> Result<Option<Pointer>, Error> {
-        if let Some(Found::Foreign(_) | Found::Unreadable) = self.get(&revision.name)? {
+        if let Some(Found::Foreign { .. } | Found::Unreadable) = self.get(&revision.name)? {
             return Ok(None);
         }
         let path = self.path(&revision.name);

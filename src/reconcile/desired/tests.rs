@@ -122,6 +122,7 @@ fn without_a_usable_file_there_is_nothing_new() {
     let broken = FileFact::Broken(ProjectFile::parse("version: 2").unwrap_err());
     let open = merge_request();
     assert_eq!(shown(&open, &FileFact::Absent, &built, None), "leave");
+    assert_eq!(shown(&open, &FileFact::NotRead, &built, Some(&serving())), "leave", "nothing is known of it");
     assert_eq!(
         shown(&open, &FileFact::Absent, &built, Some(&serving())),
         "gone: the branch has no `.greenroom.yml` any more"

@@ -56,6 +56,7 @@ engine: text
 expires_at: null
 mr_iid: natural number
 name: text
+notice: null
 project_id: natural number
 project_path: text
 reason: text
@@ -76,6 +77,7 @@ engine: text
 expires_at: null
 mr_iid: natural number
 name: text
+notice: null
 project_id: natural number
 project_path: text
 reason: text
@@ -122,6 +124,7 @@ history: [{at: time, id: text, state: text, text: text}]
 hold: null
 mr_iid: natural number
 name: text
+notice: null
 project_id: natural number
 project_path: text
 reason: text

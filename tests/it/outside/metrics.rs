@@ -76,12 +76,16 @@ async fn they_are_openmetrics() {
     assert_eq!(families.keys().cloned().collect::<BTreeSet<_>>(), documented, "left: told, right: explained");
     let families: Vec<_> = families.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
     assert_snapshot!(families.join("\n"), @"
+greenroom_brake gauge
 greenroom_deliveries counter
+greenroom_foreign_instances gauge
 greenroom_gitlab_calls counter
 greenroom_look_seconds histogram
 greenroom_looks_done counter
 greenroom_looks_failed counter
 greenroom_previews gauge
+greenroom_previews_unseen gauge
+greenroom_previews_unserved gauge
 greenroom_queue_keys gauge
 greenroom_queue_oldest_seconds gauge
 greenroom_warnings gauge

@@ -5,12 +5,13 @@ mod intents;
 mod previews;
 mod prune;
 mod queue;
+mod removals;
 
 use std::time::Duration;
 
 use futures::future::join_all;
 use greenroom::{
-    preview::{Intent, MrKey, Preview, State, WorkKey},
+    preview::{Cause, Intent, MrKey, Preview, State, WorkKey},
     store::{Claim, Delivery, Error, Lane, Retention, Store},
 };
 use insta::assert_snapshot;
@@ -114,6 +115,18 @@ async fn a_closed_store_answers_with_errors(database: &Database) {
         store.live_previews(42).await.map(drop),
         store.previews_of_branch(42, "feature").await.map(drop),
         store.history(key, 9).await.map(drop),
+        store.want_removal(key, Cause::Policy, "", 1).await.map(drop),
+        store.wanted_removals().await.map(drop),
+        store.drop_removal(key).await.map(drop),
+        store.removal_is_done(key, 1).await,
+        store.release_removals().await.map(drop),
+        store.sweep(1).await.map(drop),
+        store.is_behind(1, key).await.map(drop),
+        store.is_fresh().await.map(drop),
+        store.save_found(&seven, None).await.map(drop),
+        store.note("key", "value").await.map(drop),
+        store.noted("key").await.map(drop),
+        store.forget("key").await.map(drop),
         store.prune(retention, 1).await.map(drop),
     ];
     for (number, answer) in answers.into_iter().enumerate() {

@@ -78,7 +78,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         origin,
     });
     let names = (key, text(), text(), text(), text(), text(), text());
-    let times = (any::<[i64; 4]>(), any::<[Option<i64>; 3]>());
+    let times = (any::<[i64; 4]>(), any::<[Option<i64>; 5]>());
     let file = (sha(), text()).prop_map(|(sha, text)| FileAt { sha, text });
     let ids = (
         any::<[Option<u64>; 2]>(),
@@ -99,7 +99,10 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     (names, times, ids, parts).prop_map(
         |(
             (key, project_path, source_branch, reason, next, url, engine),
-            ([created_at, updated_at, note_seen_at, looked_at], [expires_at, deployed_at, stopped_at]),
+            (
+                [created_at, updated_at, note_seen_at, looked_at],
+                [expires_at, deployed_at, stopped_at, unseen_since, found_at],
+            ),
             ([note_id, environment_id], [environment_seen, at_rest, note_begun], note_digest, decision, file),
             (state, sha, serving, release, deployment, commit_status, hold),
         )| Preview {
@@ -133,6 +136,8 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             commit_status,
             decision,
             hold,
+            unseen_since,
+            found_at,
         },
     )
 }

@@ -181,8 +181,13 @@ impl Greenroom {
             .await
             .unwrap();
         let mut document: Value = serde_json::from_str(&document).unwrap();
-        let deployed = document["deployed_at"].as_i64().expect("it was deployed");
-        document["deployed_at"] = (deployed - i64::try_from(by.as_millis()).unwrap()).into();
+        let by = i64::try_from(by.as_millis()).unwrap();
+        assert!(document["deployed_at"].is_i64(), "it was deployed: {document}");
+        for time in ["deployed_at", "expires_at"] {
+            if let Some(at) = document[time].as_i64() {
+                document[time] = (at - by).into();
+            }
+        }
         sqlx::query("UPDATE previews SET document = $1 WHERE mr_iid = $2")
             .bind(document.to_string())
             .bind(i64::try_from(iid).unwrap())
@@ -190,6 +195,29 @@ impl Greenroom {
             .await
             .unwrap();
         pool.close().await;
+    }
+
+    /// The store is lost; what the engine has is not.
+    pub fn lose_store(&self) {
+        for file in fs::read_dir(self.data()).unwrap().map(|file| file.unwrap().path()) {
+            if file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("greenroom.db")) {
+                fs::remove_file(file).unwrap();
+            }
+        }
+    }
+
+    /// Runs a verb with the settings of this server, and tells how it ended and what it printed.
+    pub fn verb(&self, args: &[&str]) -> (ExitStatus, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_greenroom"))
+            .args(args)
+            .env_clear()
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .env("GREENROOM_SERVER", self.url().as_str())
+            .current_dir(self.home.path())
+            .output()
+            .unwrap();
+        let text = [output.stderr, output.stdout].concat();
+        (output.status, String::from_utf8(text).unwrap())
     }
 
     /// Whether it was not killed yet.
