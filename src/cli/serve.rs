@@ -143,6 +143,7 @@ impl Server {
             incoming: sites.incoming().to_owned(),
             limits: ArtifactLimits { bytes: settings.artifact_max_bytes },
             served: Arc::new(move |path| served.serves(path)),
+            rules: Arc::new(|_| crate::preview::ProjectRules::default()),
             named_projects: projects.named().to_vec(),
             looks: Arc::clone(&looks),
             awaited: Awaited::default(),

@@ -7,16 +7,24 @@ mod facts;
 mod ids;
 mod lifetime;
 mod names;
+mod pattern;
+mod policy;
 mod reason;
 mod record;
+mod rules;
 mod state;
 
-pub use facts::{Bridge, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict};
+pub use facts::{
+    Bridge, Diff, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict,
+};
 pub use ids::{MrKey, ParseKeyError, ProjectId, WorkKey};
 pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
 pub use names::{
     PreviewName, environment_name, environment_slug, merge_request_of_environment, ref_slug, valid_dns_label,
 };
+pub use pattern::{BranchPattern, PathPattern};
+pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, When};
 pub use reason::{Quoted, Reason};
 pub use record::{Deployment, Hold, Preview, Release, Serving};
+pub use rules::{Bound, EngineKind, ProjectRules};
 pub use state::State;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::Sha;
 use super::ids::MrKey;
 use super::names::PreviewName;
+use super::policy::Compared;
 use super::reason::Reason;
 use super::state::State;
 
@@ -131,6 +132,16 @@ pub struct Preview {
     /// Stopped by a person.
     #[serde(default)]
     pub hold: Option<Hold>,
+    /// How the changed files compared with the project file's globs.
+    #[serde(default)]
+    pub compared: Option<Compared>,
+    /// Since when it runs, or is about to, and so takes one of the places that the operator gives the project; Unix
+    /// milliseconds.
+    #[serde(default)]
+    pub place_since: Option<i64>,
+    /// Since when it waits for such a place, Unix milliseconds.
+    #[serde(default)]
+    pub waits_for_place_since: Option<i64>,
 }
 
 impl Preview {
@@ -167,7 +178,23 @@ impl Preview {
             deployment: None,
             decision: Vec::new(),
             hold: None,
+            compared: None,
+            place_since: None,
+            waits_for_place_since: None,
         }
+    }
+
+    /// Whether it takes one of the places that a project has.
+    pub const fn takes_place(&self) -> bool {
+        self.place_since.is_some() || self.serving.is_some()
+    }
+
+    /// Whether something may be there that a removal has to take away, or was taken away by the last one.
+    pub fn has_begun(&self) -> bool {
+        matches!(self.state, State::Stopping | State::Stopped)
+            || self.serving.is_some()
+            || self.environment_id.is_some()
+            || self.release.as_ref().is_some_and(Release::was_submitted)
     }
 
     /// Enters a state. State, reason and head change together, so that nobody is told a mixture of old and new.

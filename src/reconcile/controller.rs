@@ -16,7 +16,7 @@ use super::resync;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
-use crate::preview::{PreviewName, WorkKey};
+use crate::preview::{PreviewName, ProjectRules, WorkKey};
 use crate::report::Reporter;
 use crate::store::{Claim, Retention, Store};
 use crate::telemetry::Looks;
@@ -60,6 +60,8 @@ pub struct Parts {
     pub limits: ArtifactLimits,
     /// Which project paths are served.
     pub served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// What the operator allows the project with this path.
+    pub rules: Arc<dyn Fn(&str) -> ProjectRules + Send + Sync>,
     /// Project paths that the settings name without a wildcard.
     pub named_projects: Vec<String>,
     /// Counts looks.

@@ -5,10 +5,12 @@ use std::time::Duration;
 use super::controller::Parts;
 use super::desired::{Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life};
 use super::plan::{Step, outcome, plan};
-use super::{apply, observe};
+use super::{apply, observe, places};
 use crate::engine::{Progress, Status};
 use crate::gitlab::EnvironmentState;
-use crate::preview::{Hold, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
+use crate::preview::{
+    Changes, Hold, Judgement, MergeRequest, MrKey, Preview, ProjectRules, Reason, Serving, Sha, State,
+};
 
 /// What is to happen with the key after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(super) enum Error {
     Left(String),
     #[error("the engine is in trouble: {0}")]
     Trouble(String),
+    #[error("{}", Reason::ChangesUnknown)]
+    ChangesUnknown,
     #[error("greenroom made a mistake; its log has more")]
     Panicked,
 }
@@ -90,7 +94,8 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
         }
         None => None,
     };
-    let decision = decide(parts, &merge_request, record.as_ref()).await?;
+    let rules = (parts.rules)(&merge_request.project_path);
+    let (decision, changes) = decide(parts, &merge_request, record.as_ref(), &rules).await?;
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
         return Ok(Next::Rest);
@@ -102,6 +107,9 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
     });
     record.engine = parts.engine.name().to_owned();
     note_facts(&mut record, &merge_request, &decision);
+    if let Changes::Compared(compared) = changes {
+        record.compared = Some(compared);
+    }
 
     // Before anything is made outside, the record stands: whatever a crash leaves behind has an owner.
     let mut saved = before;
@@ -109,7 +117,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool) -> Result<Next, 
         keep(parts, &mut record, &mut saved).await?;
     }
     let head = merge_request.sha.as_ref();
-    let next = act_and_tell(parts, &mut record, &mut saved, &decision, head).await;
+    let next = act_and_tell(parts, &mut record, &mut saved, &decision, head, &rules).await;
     if next.is_err() {
         // What was learned on the way (ids) must not be lost with the error.
         keep(parts, &mut record, &mut saved).await?;
@@ -121,16 +129,27 @@ async fn decide(
     parts: &Parts,
     merge_request: &MergeRequest,
     record: Option<&Preview>,
-) -> Result<Decision, Error> {
+    rules: &ProjectRules,
+) -> Result<(Decision, Changes), Error> {
     let now = parts.clock.now();
-    let (mut file, mut head) = (FileFact::NotRead, HeadFact::NotRead);
+    let (mut file, mut changes, mut head) = (FileFact::NotRead, Changes::Unknown, HeadFact::NotRead);
     if !merge_request.state.is_over() {
         file = observe::file(&parts.forge, merge_request).await?;
         if let (FileFact::Present(file), false) = (&file, merge_request.from_fork()) {
-            head = observe::head(&parts.forge, merge_request, file).await?;
+            let judge = |changes: &Changes| file.when.judge(merge_request, changes, &mut Vec::new());
+            if judge(&changes) == Judgement::Undecided {
+                let known = record.and_then(|record| record.compared.as_ref());
+                changes = observe::changes(&parts.forge, merge_request, &file.when, known).await?;
+            }
+            if judge(&changes) == Judgement::Admitted {
+                head = observe::head(&parts.forge, merge_request, file).await?;
+            }
         }
     }
-    Ok(desired(Facts { merge_request, file: &file, head: &head, record, now }))
+    let others = places::others(parts, merge_request.key, rules).await?;
+    let (file, head) = (&file, &head);
+    let facts = Facts { merge_request, file, changes: &changes, head, rules, others, record, now };
+    Ok((desired(facts), changes))
 }
 
 /// A person stopped the environment in GitLab's own page. There is no webhook for it.
@@ -180,7 +199,9 @@ async fn act_and_tell(
     saved: &mut Option<Preview>,
     decision: &Decision,
     head: Option<&Sha>,
+    rules: &ProjectRules,
 ) -> Result<Next, Error> {
+    let before = places::Standing::of(record);
     let url = parts.links.of(&record.name);
     if record.url != url {
         // The operator has moved the previews.
@@ -188,7 +209,8 @@ async fn act_and_tell(
         apply::unless_refused(parts.reporter.link_environment(record).await)?;
     }
     apply::unless_refused(parts.reporter.recover_deployment(record).await)?;
-    let Acted { status, left, head_moved } = act(parts, record, saved, &decision.desired, head).await?;
+    let acted = act(parts, record, saved, &decision.desired, head, rules).await?;
+    let Acted { status, left, head_moved } = acted;
     if head_moved {
         return Ok(Next::At(parts.clock.now()));
     }
@@ -197,14 +219,15 @@ async fn act_and_tell(
     let now = parts.clock.now();
     record.enter(state, &reason, head);
     record.stopped_at = (state == State::Stopped).then(|| record.stopped_at.unwrap_or(now));
-    if state == State::Stopped && !matches!(decision.desired, Desired::Gone(Reason::Expired(_))) {
-        // Whatever brings it back starts a new life.
+    if state == State::Stopped && !matches!(reason, Reason::Expired(_)) && !reason.is_exclusion() {
+        // Whatever brings it back starts a new life; a label that comes and goes does not.
         record.deployed_at = None;
     }
     if state == State::Stopped && now - record.updated_at > TOUCH {
         // Its merge request is still looked at: what was decided about it must outlive the pruning of what is over.
         record.updated_at = now;
     }
+    places::note(record, &status, &reason, now);
     let trouble = match (&decision.desired, status.pending) {
         (Desired::Run(_), Some((_, _, Progress::Trouble(why)))) => Some(why),
         _ => None,
@@ -212,11 +235,15 @@ async fn act_and_tell(
     record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
     record.expires_at = end_of_life(decision.life, record, &decision.desired);
     keep(parts, record, saved).await?;
+    places::pass_on(parts, before, record, rules).await?;
     apply::unless_refused(parts.reporter.comment(record).await)?;
     keep(parts, record, saved).await?;
 
     if let Some(why) = trouble {
         return Err(Error::Trouble(why));
+    }
+    if reason == Reason::ChangesUnknown {
+        return Err(Error::ChangesUnknown);
     }
     match state {
         State::Stopping => Err(Error::Left(left.join("; "))),
@@ -231,7 +258,7 @@ struct Acted {
     status: Status,
     /// What a removal has left, in words.
     left: Vec<String>,
-    /// Whether the merge request moved on meanwhile, so that nothing was deployed.
+    /// Whether the merge request moved on meanwhile, or its place was taken, so that nothing was deployed.
     head_moved: bool,
 }
 
@@ -242,6 +269,7 @@ async fn act(
     saved: &mut Option<Preview>,
     desired: &Desired,
     head: Option<&Sha>,
+    rules: &ProjectRules,
 ) -> Result<Acted, Error> {
     let watch = parts.awaited.watch(record.key, parts.engine.events());
     let status = parts.engine.status(&record.name).await?;
@@ -261,12 +289,18 @@ async fn act(
         }
         _ => None,
     };
+    let mut acted = Acted { status, left: Vec::new(), head_moved: false };
     if let Some((state, reason)) = begun {
+        let untold = record.clone();
         record.enter(state, &reason, head);
+        if deploys && !places::take(parts, record, saved, rules).await? {
+            *record = untold;
+            acted.head_moved = true;
+            return Ok(acted);
+        }
         keep(parts, record, saved).await?;
     }
 
-    let mut acted = Acted { status, left: Vec::new(), head_moved: false };
     for step in &steps {
         match apply::step(parts, record, saved, step).await? {
             apply::Done::Yes => {}

@@ -25,6 +25,7 @@
 //!   and makes a new environment where GitLab stopped the old one at the close.
 //! * *A reopen before the removal came to its end*: the environment is stopped, and nobody did that by hand. Only one that
 //!   was seen to be available counts.
+//! * *Two previews want a project's last place*: one transaction gives it to one of them; the other looks again, and waits.
 
 mod apply;
 mod awaited;
@@ -34,6 +35,7 @@ mod desired;
 mod laws;
 mod look;
 mod observe;
+mod places;
 mod plan;
 mod resync;
 

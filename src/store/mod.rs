@@ -28,6 +28,7 @@
 
 mod housekeeping;
 mod intake;
+mod places;
 mod previews;
 mod work;
 
@@ -41,6 +42,7 @@ use tokio::sync::{Notify, mpsc};
 
 pub use housekeeping::Retention;
 pub use intake::{Accepted, Delivery};
+pub use places::Places;
 pub use previews::HistoryEntry;
 pub use work::{Claim, QueueDepth};
 

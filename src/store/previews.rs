@@ -1,8 +1,8 @@
 //! Previews and their history.
 
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Row, Transaction};
 
 use super::{Error, Store, doing, signed, unsigned};
 use crate::preview::{MrKey, Preview, PreviewName, ProjectId, State};
@@ -91,37 +91,8 @@ impl Store {
     /// Writes a preview, and a line of history with it in the same transaction.
     pub async fn save(&self, preview: &Preview, history: Option<&str>) -> Result<(), Error> {
         let what = "save a preview";
-        let document = serde_json::to_string(preview)
-            .map_err(|source| Error::Document { what: preview.key.to_string(), source })?;
         let mut transaction = self.write.begin().await.map_err(doing(what))?;
-        sqlx::query(SAVE)
-            .bind(signed(preview.key.project_id))
-            .bind(signed(preview.key.iid))
-            .bind(MAIN)
-            .bind(preview.name.as_str())
-            .bind(preview.state.as_str())
-            .bind(&preview.source_branch)
-            .bind(preview.updated_at)
-            .bind(document)
-            .execute(&mut *transaction)
-            .await
-            .map_err(doing(what))?;
-        if let Some(text) = history {
-            sqlx::query(
-                "INSERT INTO history (id, project_id, mr_iid, preview, at, state, text) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            )
-            .bind(uuid::Uuid::now_v7().to_string())
-            .bind(signed(preview.key.project_id))
-            .bind(signed(preview.key.iid))
-            .bind(MAIN)
-            .bind(preview.updated_at)
-            .bind(preview.state.as_str())
-            .bind(text.replace('\0', "")) // which PostgreSQL cannot hold
-            .execute(&mut *transaction)
-            .await
-            .map_err(doing(what))?;
-        }
+        write(&mut transaction, preview, history, what).await?;
         transaction.commit().await.map_err(doing(what))
     }
 
@@ -145,7 +116,45 @@ impl Store {
     }
 }
 
-fn document(row: &AnyRow) -> Result<Preview, Error> {
+/// Writes a preview, and a line of history with it, as part of something larger.
+pub(super) async fn write(
+    transaction: &mut Transaction<'_, Any>,
+    preview: &Preview,
+    history: Option<&str>,
+    what: &'static str,
+) -> Result<(), Error> {
+    let document = serde_json::to_string(preview)
+        .map_err(|source| Error::Document { what: preview.key.to_string(), source })?;
+    sqlx::query(SAVE)
+        .bind(signed(preview.key.project_id))
+        .bind(signed(preview.key.iid))
+        .bind(MAIN)
+        .bind(preview.name.as_str())
+        .bind(preview.state.as_str())
+        .bind(&preview.source_branch)
+        .bind(preview.updated_at)
+        .bind(document)
+        .execute(&mut **transaction)
+        .await
+        .map_err(doing(what))?;
+    let Some(text) = history else { return Ok(()) };
+    sqlx::query(
+        "INSERT INTO history (id, project_id, mr_iid, preview, at, state, text) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(uuid::Uuid::now_v7().to_string())
+    .bind(signed(preview.key.project_id))
+    .bind(signed(preview.key.iid))
+    .bind(MAIN)
+    .bind(preview.updated_at)
+    .bind(preview.state.as_str())
+    .bind(text.replace('\0', "")) // which PostgreSQL cannot hold
+    .execute(&mut **transaction)
+    .await
+    .map(drop)
+    .map_err(doing(what))
+}
+
+pub(super) fn document(row: &AnyRow) -> Result<Preview, Error> {
     let text: String = row.get(0);
     serde_json::from_str(&text)
         .map_err(|source| Error::Document { what: text.chars().take(60).collect(), source })

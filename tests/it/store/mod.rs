@@ -1,6 +1,7 @@
 //! The store's contract, held to by both databases: each test here runs on SQLite, and on PostgreSQL too.
 
 mod intake;
+mod places;
 mod previews;
 mod prune;
 mod queue;

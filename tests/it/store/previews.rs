@@ -1,7 +1,7 @@
 //! Previews come back as they were saved, and are found by all that they are looked up by.
 
 use greenroom::{
-    preview::{Deployment, Hold, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
+    preview::{Compared, Deployment, Hold, MrKey, Preview, PreviewName, Release, Serving, Sha, State},
     store::{Error, HistoryEntry},
 };
 use proptest::{option, prelude::*, sample, strategy::ValueTree as _, test_runner::TestRunner};
@@ -61,8 +61,10 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     let deployment = (any::<Option<u64>>(), sha(), text(), any::<bool>())
         .prop_map(|(id, sha, reference, finished)| Deployment { id, sha, reference, finished });
     let hold = (option::of(sha()), any::<i64>()).prop_map(|(sha, since)| Hold { sha, since });
+    let compared = (sha(), sha(), prop::collection::vec(text(), 0..3), option::of(text()))
+        .prop_map(|(base, head, globs, hit)| Compared { base, head, globs, hit });
     let names = (key, text(), text(), text(), text(), text(), text());
-    let times = (any::<[i64; 2]>(), any::<[Option<i64>; 3]>());
+    let times = (any::<[i64; 2]>(), any::<[Option<i64>; 5]>());
     let ids =
         (any::<[Option<u64>; 2]>(), any::<bool>(), option::of(text()), prop::collection::vec(text(), 0..5));
     let parts = (
@@ -72,13 +74,17 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         option::of(release),
         option::of(deployment),
         option::of(hold),
+        option::of(compared),
     );
     (names, times, ids, parts).prop_map(
         |(
             (key, project_path, source_branch, reason, next, url, engine),
-            ([created_at, updated_at], [expires_at, deployed_at, stopped_at]),
+            (
+                [created_at, updated_at],
+                [expires_at, deployed_at, stopped_at, place_since, waits_for_place_since],
+            ),
             ([note_id, environment_id], environment_seen, note_digest, decision),
-            (state, sha, serving, release, deployment, hold),
+            (state, sha, serving, release, deployment, hold, compared),
         )| Preview {
             name: PreviewName::new(&project_path, key),
             key,
@@ -104,6 +110,9 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             deployment,
             decision,
             hold,
+            compared,
+            place_since,
+            waits_for_place_since,
         },
     )
 }
