@@ -133,6 +133,7 @@ impl Server {
         let looks = Arc::new(Looks::default());
         let projects = settings.projects.clone();
         let served = projects.clone();
+        let per_project = settings.per_project.clone();
         let controller = Controller::new(Parts {
             store: store.clone(),
             forge: forge.clone(),
@@ -143,7 +144,7 @@ impl Server {
             incoming: sites.incoming().to_owned(),
             limits: ArtifactLimits { bytes: settings.artifact_max_bytes },
             served: Arc::new(move |path| served.serves(path)),
-            rules: Arc::new(|_| crate::preview::ProjectRules::default()),
+            rules: Arc::new(move |path| per_project.of(path).rules()),
             named_projects: projects.named().to_vec(),
             looks: Arc::clone(&looks),
             awaited: Awaited::default(),

@@ -84,6 +84,9 @@ fn told(preview: &Value) -> String {
         format!("{}!{}: {}", text(&preview["project_path"]), preview["mr_iid"], text(&preview["state"])),
         format!("  because {}", text(&preview["reason"])),
     ];
+    if let Some(next) = preview["next"].as_str().filter(|next| !next.is_empty()) {
+        lines.push(format!("  {next}"));
+    }
     if let Some(serving) = preview["serving"].as_object() {
         let since = serving.get("since").map(text).unwrap_or_default();
         let sha = serving.get("sha").map(text).unwrap_or_default();

@@ -3,6 +3,7 @@
 //! Needs: nothing of ours. Everything here is plain data and arithmetic on it, so that every rule about
 //! previews can be tested without a server.
 
+mod commit_status;
 mod facts;
 mod ids;
 mod lifetime;
@@ -14,6 +15,7 @@ mod record;
 mod rules;
 mod state;
 
+pub use commit_status::{CommitStatusMode, ParseCommitStatusModeError};
 pub use facts::{
     Bridge, Diff, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict,
 };
@@ -26,5 +28,5 @@ pub use pattern::{BranchPattern, PathPattern};
 pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, When};
 pub use reason::{Quoted, Reason};
 pub use record::{Deployment, Hold, Preview, Release, Serving};
-pub use rules::{Bound, EngineKind, ProjectRules};
+pub use rules::{EngineKind, Given, ProjectRules};
 pub use state::State;

@@ -40,17 +40,17 @@ impl FromStr for EngineKind {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|engine| engine.as_str() == text).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|engine| engine.as_str()).collect();
-            format!("`{text}` is no engine; known: {}", known.join(", "))
+            format!("is no engine; known: {}", known.join(", "))
         })
     }
 }
 
-/// A bound, and where the operator wrote it, such as `greenroom.toml:12`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound<T> {
-    /// The bound itself.
+/// A value that the operator gave, and where, such as `greenroom.toml:12`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Given<T> {
+    /// The value itself.
     pub value: T,
-    /// Where it was written.
+    /// Where it was given.
     pub origin: String,
 }
 
@@ -58,18 +58,18 @@ pub struct Bound<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProjectRules {
     /// Engines it may use.
-    pub engines: Option<Bound<Vec<EngineKind>>>,
+    pub engines: Option<Given<Vec<EngineKind>>>,
     /// How long a preview may live after the last deploy of a new head.
-    pub max_lifetime: Option<Bound<Lifetime>>,
+    pub max_lifetime: Option<Given<Lifetime>>,
     /// How many of its previews may run at once.
-    pub max_previews: Option<Bound<u64>>,
+    pub max_previews: Option<Given<u64>>,
 }
 
 impl ProjectRules {
     /// The lifetime that holds where a project file asks for `asked`; adds a sentence to `rules` where that is not what
     /// it gets.
     pub fn lifetime(&self, asked: Option<Lifetime>, rules: &mut Vec<String>) -> Option<Lifetime> {
-        let Some(Bound { value: most, origin }) = &self.max_lifetime else { return asked };
+        let Some(Given { value: most, origin }) = &self.max_lifetime else { return asked };
         match asked {
             Some(asked) if asked <= *most => return Some(asked),
             Some(asked) => {
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_lifetime_is_cut_to_the_bound_and_a_missing_one_becomes_it() {
         let bounded = |most: &str| ProjectRules {
-            max_lifetime: Some(Bound { value: most.parse().unwrap(), origin: "greenroom.toml:3".into() }),
+            max_lifetime: Some(Given { value: most.parse().unwrap(), origin: "greenroom.toml:3".into() }),
             ..ProjectRules::default()
         };
         let (day, week) = ("1d".parse().ok(), "7d".parse().ok());

@@ -1,7 +1,7 @@
 //! What should be, decided from what is. Pure: no I/O, no clock.
 
 use crate::preview::{
-    Bound, Changes, Head, Hold, JobStatus, Judgement, Lifetime, MergeRequest, MergeRequestState, Preview,
+    Changes, Given, Head, Hold, JobStatus, Judgement, Lifetime, MergeRequest, MergeRequestState, Preview,
     ProjectRules, Quoted, Reason, Sha, State, Verdict, rfc3339,
 };
 use crate::render::{FileError, ProjectFile, WaitFor};
@@ -206,7 +206,7 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
         }
         Judgement::Undecided => return Desired::Keep(State::Waiting, Reason::ChangesUnknown),
     }
-    if let Some(Bound { value: allowed, origin }) = &facts.rules.engines
+    if let Some(Given { value: allowed, origin }) = &facts.rules.engines
         && !allowed.contains(&file.engine)
     {
         rules.push(format!("the server's settings do not allow that engine ({origin})"));
@@ -285,7 +285,7 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
         return Desired::Keep(State::Failed, Reason::ArtifactGone(name));
     }
     // Only who has no place yet may be without one: nobody is sent away for a limit.
-    if let Some(Bound { value: limit, origin }) = &facts.rules.max_previews
+    if let Some(Given { value: limit, origin }) = &facts.rules.max_previews
         && !facts.record.is_some_and(Preview::takes_place)
     {
         let others = facts.others;

@@ -3,10 +3,12 @@
 //! Layers, each winning over the one before: `templates/defaults.toml` (documented there, parsed here), the file given
 //! with `--config`, `GREENROOM_*` variables, flags. All problems are reported together, each with name and remedy.
 
+mod address;
 mod layer;
+mod problem;
+mod project;
 mod projects;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,8 +17,11 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use layer::{DEFAULTS, Layer, Origin};
+pub use problem::{Problem, Problems};
+pub use project::{ProjectSettings, Projects, TokenFile};
 pub use projects::ProjectFilter;
 
+use address::{domain, gitlab_base, web_url};
 use layer::{Layers, Value};
 
 /// What `serve` runs with.
@@ -44,6 +49,8 @@ pub struct Settings {
     pub store_url: String,
     /// Which projects are served.
     pub projects: ProjectFilter,
+    /// What holds for each of them.
+    pub per_project: Projects,
     /// How often everything is looked at.
     pub resync_interval: Duration,
     /// Bearer token of the API.
@@ -60,32 +67,6 @@ pub struct Settings {
     pub log_json: bool,
     /// What is allowed, but most likely not meant; one sentence each.
     pub warnings: Vec<String>,
-}
-
-/// One thing that is wrong with the settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The setting, as it was given.
-    pub name: String,
-    /// What is wrong.
-    pub problem: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-/// Everything that is wrong with the settings.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(pub Vec<Problem>);
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        write!(f, "the settings have {count} problem{}", if count == 1 { "" } else { "s" })?;
-        for Problem { name, problem, remedy } in &self.0 {
-            write!(f, "\n  {name}: {problem}\n    hint: {remedy}")?;
-        }
-        Ok(())
-    }
 }
 
 /// Checks a signing token's form without keeping it; the message never contains the token.
@@ -117,14 +98,29 @@ impl Settings {
         flags: Layer,
         check_signing_token: TokenCheck,
     ) -> Result<Self, Problems> {
+        Self::inspect(config, flags, check_signing_token).1
+    }
+
+    /// As [`Self::load`], with what can be told of projects whatever else is wrong.
+    pub fn inspect(
+        config: Option<&Path>,
+        flags: Layer,
+        check_signing_token: TokenCheck,
+    ) -> (Projects, Result<Self, Problems>) {
         let mut problems = Vec::new();
         let layers = Layers::read(config, flags, &mut problems);
+        let projects = Projects::new(&layers);
         let mut reader = Reader { layers, problems };
-        let settings = reader.settings(check_signing_token);
-        match settings {
+        let settings = match reader.settings(check_signing_token, &projects) {
             Some(settings) if reader.problems.is_empty() => Ok(settings),
             _ => Err(Problems(reader.problems)),
-        }
+        };
+        (projects, settings)
+    }
+
+    /// What holds for the project with this path.
+    pub fn project(&self, path: &str) -> ProjectSettings {
+        self.per_project.of(path)
     }
 }
 
@@ -134,8 +130,10 @@ pub fn client_settings(server: Option<Url>) -> Result<(Url, Option<SecretString>
     let mut problems = Vec::new();
     let layers = Layers::read(None, Layer::default(), &mut problems);
     let mut reader = Reader { layers, problems };
-    let given = layer::environment_variable("GREENROOM_SERVER")
-        .map(|text| Value { name: String::from("GREENROOM_SERVER"), text });
+    let given = layer::environment_variable("GREENROOM_SERVER").map(|text| {
+        let name = String::from("GREENROOM_SERVER");
+        Value { origin: name.clone(), name, text }
+    });
     let server = match (server, given) {
         (Some(server), _) => Some(server),
         (None, Some(value)) => reader.parse(&value, "use the base URL of a running greenroom", web_url),
@@ -154,7 +152,7 @@ pub fn client_settings(server: Option<Url>) -> Result<(Url, Option<SecretString>
 }
 
 impl Reader {
-    fn settings(&mut self, check_signing_token: TokenCheck) -> Option<Settings> {
+    fn settings(&mut self, check_signing_token: TokenCheck, per_project: &Projects) -> Option<Settings> {
         let listen = self.parsed("listen", "use an address and a port, such as `127.0.0.1:8080`", |text| {
             text.parse().map_err(|_| String::from("is no socket address"))
         });
@@ -251,6 +249,7 @@ impl Reader {
             ),
             data_dir,
             projects: projects?,
+            per_project: per_project.clone(),
             resync_interval: resync_interval?,
             api_token: self.layers.get("api_token").map(|value| SecretString::from(value.text)),
             instance,
@@ -334,107 +333,5 @@ impl Reader {
     }
 }
 
-fn web_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("is no URL ({error})"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(String::from("is no web address"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(String::from("contains credentials, which do not belong there"));
-    }
-    Ok(url)
-}
-
-fn gitlab_base(text: &str) -> Result<Url, String> {
-    let url = web_url(text)?;
-    if url.path().contains("/api/v") {
-        return Err(String::from("is the API's URL; the base URL ends before `/api`"));
-    }
-    Ok(url)
-}
-
-fn domain(text: &str) -> Result<String, String> {
-    let lower = text.trim_end_matches('.').to_ascii_lowercase();
-    let labels = lower.split('.').all(crate::preview::valid_dns_label);
-    // A preview's name takes up to 63 characters and a dot of the 253 that DNS allows.
-    if labels && lower.len() <= 189 { Ok(lower) } else { Err(String::from("is no host name")) }
-}
-
 #[cfg(test)]
-mod tests {
-    use insta::assert_snapshot;
-
-    use super::*;
-
-    fn load(file: &str) -> Result<Settings, Problems> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("greenroom.toml");
-        std::fs::write(&path, file).unwrap();
-        let refuse = |token: &str| {
-            if token.starts_with("whsec_") {
-                Ok(())
-            } else {
-                Err(String::from("does not begin with `whsec_`"))
-            }
-        };
-        Settings::load(Some(&path), Layer::default(), refuse).map_err(|Problems(all)| {
-            let shorten = |text: String| text.replace(&path.display().to_string(), "greenroom.toml");
-            Problems(all.into_iter().map(|p| Problem { name: shorten(p.name), ..p }).collect())
-        })
-    }
-
-    const ENOUGH: &str =
-        "gitlab_url = 'https://gitlab.example.com'\ngitlab_token = 't'\nwebhook_secret_token = ['s']\n";
-
-    #[test]
-    fn the_defaults_hold_what_is_documented() {
-        let settings = load(ENOUGH).unwrap();
-        assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(settings.public_url.as_str(), "http://localhost:8080/");
-        assert_eq!(settings.preview_domain, "preview.localhost");
-        assert_eq!(settings.resync_interval, Duration::from_mins(5));
-        assert_eq!(settings.store_url, "sqlite://./greenroom-data/greenroom.db?mode=rwc");
-        assert_eq!(settings.keep_deliveries, Duration::from_hours(8 * 24));
-        assert!(settings.projects.serves("any/thing"));
-        assert!(settings.api_token.is_none());
-    }
-
-    #[test]
-    fn all_problems_are_told_together_each_with_name_and_remedy() {
-        let told = load(
-            "listen = 'localhost'\npublic_url = 'ftp://x'\npreview_domain = 'a b'\ngitlab_url = 'https://u:p@h'\n\
-             resync_interval = '10ms'\nstore_url = 'mysql://x'\nprojects = ['a[']\nkeep_history = 'long'\n\
-             artifact_max_mib = 0\nlog_format = 'xml'\nwebhook_signing_token = ['hush']\ninstance = 'A_B'\n\
-             gitlab_tokn = 'x'\n",
-        )
-        .unwrap_err();
-        assert_snapshot!(told);
-    }
-
-    #[test]
-    fn what_is_most_likely_not_meant_is_warned_of() {
-        let settings = load(&format!("{ENOUGH}listen = '127.0.0.1:9000'\n")).unwrap();
-        assert_eq!(
-            settings.warnings,
-            [
-                "preview links will lead to http://localhost:8080/, but greenroom listens on 127.0.0.1:9000; set \
-              GREENROOM_PUBLIC_URL"
-            ]
-        );
-        assert_eq!(load(ENOUGH).unwrap().warnings, [""; 0]);
-        let api = ENOUGH.replace("gitlab.example.com", "gitlab.example.com/api/v4");
-        assert!(load(&api).unwrap_err().to_string().contains("the base URL ends before `/api`"));
-    }
-
-    #[test]
-    fn secrets_are_never_printed() {
-        let settings = load(&ENOUGH.replace("'t'", "'glpat-secret'").replace("'s'", "'hush-hush'")).unwrap();
-        let printed = format!("{settings:?}");
-        assert!(!printed.contains("glpat-secret") && !printed.contains("hush-hush"), "{printed}");
-    }
-
-    #[test]
-    fn a_file_that_is_no_toml_is_told_with_its_line() {
-        assert_snapshot!(load("listen = '127.0.0.1:1'\npublic_url =\n").unwrap_err().0[0].problem);
-    }
-}
+mod tests;

@@ -40,6 +40,8 @@ struct Serving<'a> {
 struct Detail<'a> {
     #[serde(flatten)]
     listed: Listed<'a>,
+    /// What happens next, and what somebody can do.
+    next: &'a str,
     /// The rules that led to the state.
     decision: &'a [String],
     /// Why the last look failed, and when the next one is.
@@ -115,6 +117,7 @@ pub(super) async fn one(
     let trouble = api.store.trouble(&WorkKey::MergeRequest(key)).await?;
     Ok(HttpResponse::Ok().json(Detail {
         listed: listed(&preview),
+        next: &preview.next,
         decision: &preview.decision,
         trouble: trouble.map(|(error, at)| Trouble { error, next_look_at: rfc3339(at) }),
         history: history

@@ -21,6 +21,7 @@ mod lifecycle;
 mod machinery;
 mod outage;
 mod outside;
+mod policy;
 mod reference;
 mod regression;
 mod report;

@@ -268,7 +268,7 @@ fn the_operators_bounds_hold_for_what_is_new() {
     let built = pipeline(&[("build", JobStatus::Success)]);
     let origin = || String::from("greenroom.toml:3");
     let none = ProjectRules {
-        engines: Some(Bound { value: Vec::new(), origin: origin() }),
+        engines: Some(Given { value: Vec::new(), origin: origin() }),
         ..ProjectRules::default()
     };
     assert_eq!(
@@ -277,7 +277,7 @@ fn the_operators_bounds_hold_for_what_is_new() {
          asks for `static`"
     );
     let two =
-        ProjectRules { max_previews: Some(Bound { value: 2, origin: origin() }), ..ProjectRules::default() };
+        ProjectRules { max_previews: Some(Given { value: 2, origin: origin() }), ..ProjectRules::default() };
     let full = "waiting: the server's settings (`greenroom.toml:3`) let this project run 2 previews at once, and all \
                 of them run";
     let open = merge_request();

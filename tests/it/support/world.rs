@@ -26,6 +26,11 @@ impl World {
 
     /// With these settings over the usual ones.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_with_file(settings, "").await
+    }
+
+    /// With these settings and this `greenroom.toml`.
+    pub async fn start_with_file(settings: &[(&str, &str)], file: &str) -> Self {
         let address = free_address().to_string();
         let webhook: Url = format!("http://{address}/webhooks/gitlab").parse().unwrap();
         let gitlab = Gitlab::start(Some(&webhook)).await;
@@ -36,7 +41,12 @@ impl World {
             ("GREENROOM_GITLAB_TOKEN", BOT),
             ("GREENROOM_WEBHOOK_SIGNING_TOKEN", SIGNING_TOKEN),
         ];
-        let greenroom = Greenroom::start(&[usual.as_slice(), settings].concat()).await;
+        let settings = [usual.as_slice(), settings].concat();
+        let greenroom = if file.is_empty() {
+            Greenroom::start(&settings).await
+        } else {
+            Greenroom::start_with_file(&settings, file).await
+        };
         Self { greenroom, wire, gitlab }
     }
 }
