@@ -71,7 +71,7 @@ const OTHERS: [&str; 3] = ["server", "cache", "test_"];
 
 /// All layers, the winning one last.
 pub(super) struct Layers {
-    layers: Vec<Layer>,
+    all: Vec<Layer>,
     /// Variables with our prefix that nobody reads; mistyped, most likely.
     pub(super) unknown: Vec<String>,
     /// The file's `[[project]]` tables.
@@ -108,7 +108,7 @@ impl Layers {
         for layer in &mut layers {
             read_secret_files(layer, problems);
         }
-        Self { layers, unknown, tables }
+        Self { all: layers, unknown, tables }
     }
 
     /// The winning value of `key`. An empty one counts as not set, so that the layer below shows through; only a flag
@@ -117,7 +117,7 @@ impl Layers {
         let is_set = |(text, origin): &&(String, Option<Origin>)| {
             *origin == Some(Origin::Flag) || !text.trim().is_empty()
         };
-        let (text, origin) = self.layers.iter().rev().find_map(|layer| layer.0.get(key).filter(is_set))?;
+        let (text, origin) = self.all.iter().rev().find_map(|layer| layer.0.get(key).filter(is_set))?;
         if text.trim().is_empty() {
             return None;
         }

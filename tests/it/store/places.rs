@@ -49,8 +49,8 @@ async fn places_are_counted_by_project(database: &Database) {
 async fn of_many_at_once_only_as_many_as_there_is_room_for_get_a_place(database: &Database) {
     // Two processes, where the database lets them.
     let stores = [database.open().await, database.open().await];
-    let tries = (1..=20).map(|iid| {
-        let store = stores[iid as usize % 2].clone();
+    let tries = (1..=20).zip(stores.iter().cycle()).map(|(iid, store)| {
+        let store = store.clone();
         tokio::spawn(async move { store.take_place(&placed(iid), 3, "deploying").await.unwrap() })
     });
     let mut taken = 0;
