@@ -120,6 +120,7 @@ expires_at: null
 history: [{at: time, state: text, text: text}]
 mr_iid: natural number
 name: text
+next: text
 project_id: natural number
 project_path: text
 reason: text
@@ -134,7 +135,7 @@ url: text
     assert_eq!(states.first().unwrap(), &"ready", "newest first: {states:?}");
 
     let mut listed = list(&world).await.remove(0);
-    for own in ["decision", "history", "trouble"] {
+    for own in ["decision", "history", "next", "trouble"] {
         listed[own] = preview[own].clone();
     }
     assert_eq!(listed, preview, "the rest is as in the list");
