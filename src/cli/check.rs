@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ConfigFlag, Failure, output};
 use crate::render::{PROJECT_FILE, ProjectFile};
-use crate::settings::{Layer, Problem, Problems, Settings};
+use crate::settings::{Layer, Problem, Problems, ProjectSettings, Settings};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
@@ -12,6 +12,9 @@ pub(super) struct Flags {
     config: ConfigFlag,
     /// A `.greenroom.yml`. Default: the one in this folder, if there is one.
     file: Option<PathBuf>,
+    /// Print what the settings say of this project, such as `acme/web`, and where they say it.
+    #[arg(long, value_name = "PATH")]
+    project: Option<String>,
     /// How findings are printed.
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
@@ -36,13 +39,19 @@ struct Finding {
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let mut findings = Vec::new();
     let mut checked = Vec::new();
-    if flags.config.config.is_some() || Settings::are_given() {
+    let mut project = None;
+    if let Some(path) = flags.project.as_ref().filter(|path| !is_project_path(path)) {
+        return Err(Failure::Findings(format!(
+            "error: `{path}` is no project's path\nhint: write it as GitLab does, such as `acme/web`"
+        )));
+    }
+    if flags.project.is_some() || flags.config.config.is_some() || Settings::are_given() {
         checked.push(String::from("the settings"));
-        if let Err(Problems(problems)) = Settings::load(
-            flags.config.config.as_deref(),
-            Layer::default(),
-            super::serve::check_signing_token,
-        ) {
+        let config = flags.config.config.as_deref();
+        let (projects, settings) =
+            Settings::inspect(config, Layer::default(), super::serve::check_signing_token);
+        project = flags.project.as_deref().map(|path| (path, projects.of(path)));
+        if let Err(Problems(problems)) = settings {
             findings.extend(problems.into_iter().map(|Problem { name, problem, remedy }| Finding {
                 place: name,
                 problem,
@@ -63,8 +72,15 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
         )));
     }
     if flags.output == Format::Json {
-        output::data(&serde_json::to_string_pretty(&serde_json::json!({ "findings": findings }))?);
+        let mut answer = serde_json::json!({ "findings": findings });
+        if let Some((path, settings)) = &project {
+            answer["project"] = serde_json::json!({ "path": path, "settings": settings });
+        }
+        output::data(&serde_json::to_string_pretty(&answer)?);
     } else {
+        if let Some((path, settings)) = &project {
+            output::data(&told(path, settings)?);
+        }
         for Finding { place, problem, remedy } in &findings {
             output::data(&format!("{place}: {problem}\n  hint: {remedy}"));
         }
@@ -76,6 +92,37 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     }
     let count = findings.len();
     Err(Failure::Findings(format!("{checked}: {count} finding{}", if count == 1 { "" } else { "s" })))
+}
+
+/// Whether this could be the path of a project: groups and a name, no blanks, nothing that is a glob.
+fn is_project_path(path: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    };
+    path.contains('/') && path.split('/').all(part)
+}
+
+/// What holds for a project, a line for each setting: name, value, where it was given.
+fn told(path: &str, settings: &ProjectSettings) -> Result<String, serde_json::Error> {
+    use serde_json::Value;
+    let mut lines = vec![path.to_owned()];
+    let settings = serde_json::to_value(settings)?;
+    for (name, given) in settings.as_object().into_iter().flatten() {
+        let value = match (name.as_str(), &given["value"]) {
+            ("gitlab_token_file", Value::Null) => String::from("the server's own token"),
+            ("engines", Value::Null) => String::from("all"),
+            (_, Value::Null) => String::from("no limit"),
+            (_, Value::Bool(value)) => String::from(if *value { "yes" } else { "no" }),
+            (_, Value::String(value)) => value.clone(),
+            (_, Value::Array(values)) if values.is_empty() => String::from("none"),
+            (_, Value::Array(values)) => {
+                values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+            }
+            (_, other) => other.to_string(),
+        };
+        lines.push(format!("  {name:<17}  {value:<22}  {}", given["origin"].as_str().unwrap_or_default()));
+    }
+    Ok(lines.join("\n"))
 }
 
 fn project_file(path: &Path) -> Option<Finding> {

@@ -146,7 +146,8 @@ impl Server {
         let unseen_after = i64::try_from(settings.unseen_after.as_millis()).unwrap_or(i64::MAX);
         let health = Health::new(move || clock.now());
         let projects = settings.projects.clone();
-        let commit_status = settings.commit_status;
+        let per_project = settings.per_project.clone();
+        let statuses = settings.per_project.clone();
         let filter = projects.clone();
         let served: Arc<dyn Fn(&str) -> bool + Send + Sync> = Arc::new(move |path| filter.serves(path));
         let controller = Controller::new(Parts {
@@ -159,7 +160,8 @@ impl Server {
             incoming: sites.incoming().to_owned(),
             limits: ArtifactLimits { bytes: settings.artifact_max_bytes },
             served: Arc::clone(&served),
-            commit_status: Arc::new(move |_| commit_status),
+            rules: Arc::new(move |path| per_project.of(path).rules()),
+            commit_status: Arc::new(move |path| statuses.of(path).commit_status.value),
             named_projects: projects.named().to_vec(),
             born: born.parse().unwrap_or(i64::MAX),
             has_wildcards: projects.has_wildcards(),

@@ -50,6 +50,9 @@ fn told(preview: &Value) -> String {
         let at = text(&preview["asked"]["at"]);
         lines.push(format!("  the operator asked for a {intent} at {at}, which the next look takes up"));
     }
+    if let Some(next) = preview["next"].as_str().filter(|next| !next.is_empty()) {
+        lines.push(format!("  {next}"));
+    }
     if let Some(error) = preview["trouble"]["error"].as_str() {
         lines.push(format!("  the last look failed: {error}"));
         lines.push(format!("  the next one is at {}", text(&preview["trouble"]["next_look_at"])));

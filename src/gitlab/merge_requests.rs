@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{Error, Forge, built};
-use crate::preview::{MergeRequest, MergeRequestState, MrKey, ProjectId, Sha};
+use crate::preview::{ChangedFile, Diff, MergeRequest, MergeRequestState, MrKey, ProjectId, Sha};
 
 #[derive(Deserialize)]
 struct Shape {
@@ -24,6 +24,14 @@ struct Shape {
     created_at: Option<jiff::Timestamp>,
     references: Option<References>,
     web_url: Option<String>,
+    draft: Option<bool>,
+    /// What servers before 13.2 call `draft`.
+    work_in_progress: Option<bool>,
+    labels: Vec<String>,
+    /// Not in lists, and null until GitLab has compared the branches.
+    diff_refs: Option<DiffRefs>,
+    /// A number as text, with a `+` when there is more than GitLab shows.
+    changes_count: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -31,9 +39,31 @@ struct References {
     full: String,
 }
 
+#[derive(Deserialize)]
+struct DiffRefs {
+    base_sha: Option<Sha>,
+    head_sha: Option<Sha>,
+}
+
 impl Shape {
     fn project_path(&self) -> Option<String> {
         project_path(self.references.as_ref(), self.web_url.as_deref())
+    }
+
+    fn draft(&self) -> bool {
+        self.draft.or(self.work_in_progress).unwrap_or(false)
+    }
+
+    fn diff(&self) -> Option<Diff> {
+        let refs = self.diff_refs.as_ref()?;
+        let count = self.changes_count.as_deref().unwrap_or_default();
+        let number = count.strip_suffix('+');
+        Some(Diff {
+            base: refs.base_sha.clone()?,
+            head: refs.head_sha.clone()?,
+            count: number.unwrap_or(count).parse().ok(),
+            cut: number.is_some(),
+        })
     }
 }
 
@@ -104,12 +134,29 @@ impl Forge {
             key,
             project_path,
             state: shape.state,
+            draft: shape.draft(),
+            diff: shape.diff(),
             sha: shape.sha,
             source_branch: shape.source_branch,
             target_branch: shape.target_branch,
             created_at: shape.created_at.map(jiff::Timestamp::as_millisecond),
             source_project_id: shape.source_project_id,
+            labels: shape.labels,
         })
+    }
+
+    /// The files that a merge request changes, as far as GitLab lists them.
+    pub async fn changed_files(&self, key: MrKey) -> Result<Vec<ChangedFile>, Error> {
+        #[derive(Deserialize)]
+        struct File {
+            old_path: String,
+            new_path: String,
+        }
+        let endpoint =
+            endpoints::MergeRequestDiffs::builder().project(key.project_id).merge_request(key.iid).build();
+        let files: Vec<File> = self.of(key.project_id).await?.all(built(endpoint)?).await?;
+        let changed = |file: File| ChangedFile { old_path: file.old_path, new_path: file.new_path };
+        Ok(files.into_iter().map(changed).collect())
     }
 
     /// All open merge requests of a project, through all pages.
@@ -258,11 +305,37 @@ mod tests {
         ] {
             let mut shape = json!({
                 "iid": 7, "state": "opened", "sha": null, "source_branch": "a", "target_branch": "b",
-                "source_project_id": null,
+                "source_project_id": null, "labels": [],
             });
             shape.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             let shape: Shape = serde_json::from_value(shape).unwrap();
             assert_eq!(shape.project_path().as_deref(), path, "{more}");
+        }
+    }
+
+    #[test]
+    fn draft_and_diff_are_read_as_old_and_new_servers_write_them() {
+        let (base, head) = ("a".repeat(40), "b".repeat(40));
+        let refs = json!({ "base_sha": base, "head_sha": head, "start_sha": base });
+        for (more, draft, diff) in [
+            (json!({ "draft": true, "work_in_progress": true, "diff_refs": null }), true, None),
+            (json!({ "work_in_progress": true }), true, None),
+            (
+                json!({ "draft": false, "diff_refs": refs, "changes_count": "12" }),
+                false,
+                Some((Some(12), false)),
+            ),
+            (json!({ "diff_refs": refs, "changes_count": "1000+" }), false, Some((Some(1000), true))),
+            (json!({ "diff_refs": refs, "changes_count": null }), false, Some((None, false))),
+        ] {
+            let mut shape = json!({
+                "iid": 7, "state": "opened", "sha": head, "source_branch": "a", "target_branch": "b",
+                "source_project_id": 1, "labels": ["x"],
+            });
+            shape.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let shape: Shape = serde_json::from_value(shape).unwrap();
+            assert_eq!(shape.draft(), draft, "{more}");
+            assert_eq!(shape.diff().map(|diff| (diff.count, diff.cut)), diff, "{more}");
         }
     }
 }

@@ -83,6 +83,25 @@ pub struct MergeRequest {
     pub created_at: Option<i64>,
     /// Project of the source branch; `None` when that fork was deleted.
     pub source_project_id: Option<ProjectId>,
+    /// Whether it is marked as a draft.
+    pub draft: bool,
+    /// Names of its labels. Case counts.
+    pub labels: Vec<String>,
+    /// What it changes; `None` until GitLab has computed that.
+    pub diff: Option<Diff>,
+}
+
+/// What a merge request changes, as GitLab counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diff {
+    /// The commit that is compared with: where the source branch left the target branch.
+    pub base: Sha,
+    /// The head that was compared.
+    pub head: Sha,
+    /// How many files GitLab lists, if it says so.
+    pub count: Option<u64>,
+    /// Whether there are more of them than GitLab lists.
+    pub cut: bool,
 }
 
 impl MergeRequest {

@@ -9,14 +9,19 @@ mod ids;
 mod intent;
 mod lifetime;
 mod names;
+mod pattern;
+mod policy;
 mod reason;
 mod record;
+mod rules;
 mod state;
 
 pub use commit_status::{
     CommitStatus, CommitStatusMode, CommitStatusState, ParseCommitStatusModeError, Said,
 };
-pub use facts::{Bridge, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict};
+pub use facts::{
+    Bridge, Diff, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict,
+};
 pub use ids::{MrKey, ParseKeyError, ProjectId, WorkKey};
 pub use intent::Intent;
 pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
@@ -24,6 +29,9 @@ pub use names::{
     ENVIRONMENT_PREFIX, PreviewName, commit_status_name, environment_name, environment_slug,
     merge_request_of_environment, ref_slug, valid_dns_label,
 };
+pub use pattern::{BranchPattern, PathPattern};
+pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, When};
 pub use reason::{Cause, Quoted, Reason};
 pub use record::{Deployment, FileAt, Hold, HoldOrigin, Preview, Release, Serving};
+pub use rules::{EngineKind, Given, ProjectRules};
 pub use state::State;

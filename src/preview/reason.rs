@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{JobStatus, Sha};
+use super::rules::EngineKind;
 use super::state::State;
 
 /// Text written by a stranger, made safe to stand inside a sentence: one line, no backtick, cut to 200 characters, shown
@@ -101,6 +102,34 @@ pub enum Reason {
     RemovalWanted(String),
     /// So many are to be removed at once that none of them is: how many, and the reason for this one.
     RemovalHeld(usize, String),
+    /// It is a draft, and the project file wants none.
+    Draft,
+    /// It has this label, which the project file does not want.
+    LabelExcluded(Quoted),
+    /// It has none of these labels (quoted), of which the project file wants one.
+    LabelMissing(String),
+    /// It goes to this branch; the project file wants others (globs, quoted).
+    TargetBranch(Quoted, String),
+    /// It changes no file that matches these globs (quoted) of the project file.
+    PathsUntouched(String),
+    /// GitLab has not told yet which files it changes.
+    ChangesUnknown,
+    /// The operator does not let the project use this engine.
+    EngineNotAllowed {
+        /// What the project file asks for.
+        engine: EngineKind,
+        /// What is allowed, quoted; empty for nothing.
+        allowed: String,
+        /// Where the operator wrote that.
+        origin: String,
+    },
+    /// As many previews of the project run as the operator lets run.
+    NoRoom {
+        /// How many that is.
+        limit: u64,
+        /// Where the operator wrote that.
+        origin: String,
+    },
 }
 
 /// What wants a preview removed, where that may be a mistake that hits many at once. What is not among these (an end of
@@ -145,7 +174,13 @@ impl Reason {
             | Self::Expired(_)
             | Self::StoppedInGitlab
             | Self::StoppedByOperator
-            | Self::FileRemoved => true,
+            | Self::FileRemoved
+            | Self::Draft
+            | Self::LabelExcluded(_)
+            | Self::LabelMissing(_)
+            | Self::TargetBranch(..)
+            | Self::PathsUntouched(_)
+            | Self::EngineNotAllowed { .. } => true,
             Self::NoPipeline(_)
             | Self::PipelineRunning(_)
             | Self::PipelineBlocked(..)
@@ -163,6 +198,8 @@ impl Reason {
             | Self::Found
             | Self::RemovalWanted(_)
             | Self::RemovalHeld(..)
+            | Self::ChangesUnknown
+            | Self::NoRoom { .. }
             | Self::Leftover(_) => false,
         }
     }
@@ -222,8 +259,53 @@ impl fmt::Display for Reason {
                 "kept: the brake holds {count} removals that were wanted at once, this one because {why}; `greenroom \
                  brake --release` lets them go on"
             ),
+            Self::Draft => {
+                f.write_str("the merge request is a draft, and `.greenroom.yml` wants none (`when.drafts`)")
+            }
+            Self::LabelExcluded(label) => write!(
+                f,
+                "the merge request has the label {label}, which `.greenroom.yml` excludes (`when.labels.none`)"
+            ),
+            Self::LabelMissing(wanted) => write!(
+                f,
+                "the merge request has none of the labels that `.greenroom.yml` asks for (`when.labels.any`): {wanted}"
+            ),
+            Self::TargetBranch(target, wanted) => write!(
+                f,
+                "the merge request goes to branch {target}, and `.greenroom.yml` asks for others \
+                 (`when.target_branches`): {wanted}"
+            ),
+            Self::PathsUntouched(globs) => write!(
+                f,
+                "the merge request changes no file that `.greenroom.yml` asks for (`when.paths`): {globs}"
+            ),
+            Self::ChangesUnknown => {
+                f.write_str("GitLab has not told yet which files the merge request changes")
+            }
+            Self::EngineNotAllowed { engine, allowed, origin } => {
+                let allowed = if allowed.is_empty() { "no engine" } else { allowed };
+                write!(
+                    f,
+                    "the server's settings (`{origin}`) let this project use {allowed}, and `.greenroom.yml` asks for \
+                     `{engine}`"
+                )
+            }
+            Self::NoRoom { limit, origin } => write!(
+                f,
+                "the server's settings (`{origin}`) let this project run {limit} preview{} at once, and all of them run",
+                if *limit == 1 { "" } else { "s" }
+            ),
         }
     }
+}
+
+/// Texts by strangers as one list in a sentence, cut after a few.
+pub(super) fn list<'a>(texts: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 5;
+    let more = texts.len().saturating_sub(SHOWN);
+    let shown: Vec<_> = texts.take(SHOWN).map(|text| Quoted::new(text).to_string()).collect();
+    let shown = shown.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 impl Reason {
@@ -231,6 +313,11 @@ impl Reason {
     pub const fn cause(&self) -> Option<Cause> {
         match self {
             Self::FileRemoved => Some(Cause::ProjectFile),
+            Self::Draft
+            | Self::LabelExcluded(_)
+            | Self::LabelMissing(_)
+            | Self::TargetBranch(..)
+            | Self::PathsUntouched(_) => Some(Cause::Policy),
             // An end of its own, a hand, or no reason to remove anything.
             Self::Closed
             | Self::Merged
@@ -258,8 +345,23 @@ impl Reason {
             | Self::Unseen(_)
             | Self::Found
             | Self::RemovalWanted(_)
-            | Self::RemovalHeld(..) => None,
+            | Self::RemovalHeld(..)
+            | Self::ChangesUnknown
+            | Self::EngineNotAllowed { .. }
+            | Self::NoRoom { .. } => None,
         }
+    }
+
+    /// Whether the project file's `when` excludes the merge request for it.
+    pub const fn is_exclusion(&self) -> bool {
+        matches!(
+            self,
+            Self::Draft
+                | Self::LabelExcluded(_)
+                | Self::LabelMissing(_)
+                | Self::TargetBranch(..)
+                | Self::PathsUntouched(_)
+        )
     }
 
     /// What happens next to a preview that is in `state` for this reason, in a sentence or two.
@@ -272,12 +374,18 @@ impl Reason {
             (_, Self::RemovalHeld(..)) => {
                 "It stays as it is until an operator lets it go or its cause is mended."
             }
+            (State::Waiting, Self::NoRoom { .. }) => {
+                "It begins by itself when another one goes, such as by closing its merge request."
+            }
             (State::Waiting, _) => "What is missing is waited for; this comment changes when it is there.",
             (State::Deploying, _) => "This comment changes when it is done.",
             (State::Ready, _) => {
                 "The next push updates this preview. Closing or merging the merge request removes it."
             }
             (State::Asleep, _) => "The next visit wakes it.",
+            (State::Failed, Self::EngineNotAllowed { .. }) => {
+                "The operator of greenroom decides which engines a project may use."
+            }
             (State::Failed, Self::FileBroken(_)) => "The next push tries again.",
             (State::Failed, Self::EngineFailed(_)) => "It is tried again without anybody's doing.",
             (State::Failed, _) => "The next push or a new attempt of the job tries again.",
@@ -293,7 +401,25 @@ impl Reason {
             (State::Stopped, Self::FileRemoved) => {
                 "Nothing of it is left. A push with the file brings it back."
             }
+            (State::Stopped, Self::Draft) => "Nothing of it is left. Marking it as ready brings it back.",
+            (State::Stopped, Self::LabelExcluded(_)) => {
+                "Nothing of it is left. Taking the label away brings it back."
+            }
+            (State::Stopped, Self::LabelMissing(_)) => {
+                "Nothing of it is left. One of these labels brings it back."
+            }
+            (State::Stopped, Self::TargetBranch(..)) => {
+                "Nothing of it is left. Another target branch brings it back."
+            }
+            (State::Stopped, Self::PathsUntouched(_)) => {
+                "Nothing of it is left. A push that changes such a file brings it back."
+            }
             (State::Stopped, _) => "Nothing of it is left.",
+            (State::Skipped, Self::Draft) => "Marking it as ready brings a preview.",
+            (State::Skipped, Self::LabelExcluded(_)) => "Taking the label away brings a preview.",
+            (State::Skipped, Self::LabelMissing(_)) => "One of these labels brings a preview.",
+            (State::Skipped, Self::TargetBranch(..)) => "Another target branch brings a preview.",
+            (State::Skipped, Self::PathsUntouched(_)) => "A push that changes such a file brings a preview.",
             (State::Skipped, _) => "This comment changes when the rule does not apply any more.",
         }
     }

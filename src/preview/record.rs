@@ -6,6 +6,7 @@ use super::commit_status::CommitStatus;
 use super::facts::Sha;
 use super::ids::MrKey;
 use super::names::PreviewName;
+use super::policy::Compared;
 use super::reason::Reason;
 use super::state::State;
 
@@ -199,6 +200,16 @@ pub struct Preview {
     /// When it was found without a record of it; until its merge request is seen to be open.
     #[serde(default)]
     pub found_at: Option<i64>,
+    /// How the changed files compared with the project file's globs.
+    #[serde(default)]
+    pub compared: Option<Compared>,
+    /// Since when it runs, or is about to, and so takes one of the places that the operator gives the project; Unix
+    /// milliseconds.
+    #[serde(default)]
+    pub place_since: Option<i64>,
+    /// Since when it waits for such a place, Unix milliseconds.
+    #[serde(default)]
+    pub waits_for_place_since: Option<i64>,
 }
 
 impl Preview {
@@ -243,6 +254,9 @@ impl Preview {
             hold: None,
             unseen_since: None,
             found_at: None,
+            compared: None,
+            place_since: None,
+            waits_for_place_since: None,
         }
     }
 
@@ -254,6 +268,19 @@ impl Preview {
     /// The operator's hold, if there is one.
     pub fn held_by_operator(&self) -> Option<&Hold> {
         self.hold.as_ref().filter(|hold| hold.origin == HoldOrigin::Operator)
+    }
+
+    /// Whether it takes one of the places that a project has.
+    pub const fn takes_place(&self) -> bool {
+        self.place_since.is_some() || self.serving.is_some()
+    }
+
+    /// Whether something may be there that a removal has to take away, or was taken away by the last one.
+    pub fn has_begun(&self) -> bool {
+        matches!(self.state, State::Stopping | State::Stopped)
+            || self.serving.is_some()
+            || self.environment_id.is_some()
+            || self.release.as_ref().is_some_and(Release::was_submitted)
     }
 
     /// Enters a state. State, reason and head change together, so that nobody is told a mixture of old and new.

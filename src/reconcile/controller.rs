@@ -18,7 +18,7 @@ use super::{resync, sweep};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
-use crate::preview::{CommitStatusMode, PreviewName, WorkKey};
+use crate::preview::{CommitStatusMode, PreviewName, ProjectRules, WorkKey};
 use crate::report::Reporter;
 use crate::store::{Claim, Lane, Retention, Store};
 use crate::telemetry::{Health, Looks};
@@ -65,6 +65,8 @@ pub struct Parts {
     pub served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// What commit statuses are for in the project with this path.
     pub commit_status: Arc<dyn Fn(&str) -> CommitStatusMode + Send + Sync>,
+    /// What the operator allows the project with this path.
+    pub rules: Arc<dyn Fn(&str) -> ProjectRules + Send + Sync>,
     /// Project paths that the settings name without a wildcard.
     pub named_projects: Vec<String>,
     /// When the store was made, Unix milliseconds: a younger merge request can have no comment of ours that is not in it.

@@ -1,8 +1,8 @@
 //! What should be, decided from what is. Pure: no I/O, no clock.
 
 use crate::preview::{
-    Head, Hold, HoldOrigin, JobStatus, Lifetime, MergeRequest, MergeRequestState, Preview, Quoted, Reason,
-    Sha, State, Verdict, rfc3339,
+    Changes, Given, Head, Hold, HoldOrigin, JobStatus, Judgement, Lifetime, MergeRequest, MergeRequestState,
+    Preview, ProjectRules, Quoted, Reason, Sha, State, Verdict, rfc3339,
 };
 use crate::render::{FileError, ProjectFile, WaitFor};
 
@@ -37,8 +37,14 @@ pub struct Facts<'a> {
     pub merge_request: &'a MergeRequest,
     /// At the deployed head; of a fork, from the target branch.
     pub file: &'a FileFact,
+    /// The files it changes, where the project file asks for some.
+    pub changes: &'a Changes,
     /// The pipeline that counts.
     pub head: &'a HeadFact,
+    /// What the operator allows.
+    pub rules: &'a ProjectRules,
+    /// How many other previews of the project run; counted where the operator limits them.
+    pub others: u64,
     /// What we remember.
     pub record: Option<&'a Preview>,
     /// Unix milliseconds.
@@ -101,12 +107,15 @@ pub struct Decision {
 
 /// Decides what should be.
 pub fn desired(facts: Facts<'_>) -> Decision {
-    let mut rules = Vec::new();
+    let (mut rules, mut bounds) = (Vec::new(), Vec::new());
     let life = match facts.file {
-        FileFact::Present(file) => Life::Of(file.expires_after),
+        FileFact::Present(file) => Life::Of(facts.rules.lifetime(file.expires_after, &mut bounds)),
         _ => Life::AsTold,
     };
     let desired = decide(facts, &mut rules);
+    if !matches!(desired, Desired::Leave | Desired::Gone(_) | Desired::Keep(State::Skipped, _)) {
+        rules.append(&mut bounds);
+    }
     let mut decision = Decision { desired, life, rules };
     if let Some(record) = facts.record {
         decision.expire(record, facts.now);
@@ -152,7 +161,7 @@ pub(super) fn is_held_by_operator(record: Option<&Preview>, merge_request: &Merg
 }
 
 fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
-    let Facts { merge_request, file, record, .. } = facts;
+    let Facts { merge_request, file, changes, record, .. } = facts;
     let state = match merge_request.state {
         MergeRequestState::Opened => "open",
         MergeRequestState::Locked => "locked, which counts as open",
@@ -209,10 +218,34 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
         rules.push(format!("{by} at an older commit, which does not count any more"));
     }
 
-    match file {
-        Ok(file) => of_head(facts, file, rules),
-        Err(error) => Desired::Keep(State::Failed, Reason::FileBroken(error.to_string())),
+    let file = match file {
+        Ok(file) => file,
+        Err(error) => return Desired::Keep(State::Failed, Reason::FileBroken(error.to_string())),
+    };
+    match file.when.judge(merge_request, changes, rules) {
+        Judgement::Admitted => {}
+        Judgement::Excluded(reason) if record.is_some_and(Preview::has_begun) => {
+            return Desired::Gone(reason);
+        }
+        Judgement::Excluded(reason) => return Desired::Keep(State::Skipped, reason),
+        Judgement::Undecided if merge_request.sha.is_none() => {
+            return Desired::Keep(State::Waiting, Reason::NoCommit);
+        }
+        Judgement::Undecided => return Desired::Keep(State::Waiting, Reason::ChangesUnknown),
     }
+    if let Some(Given { value: allowed, origin }) = &facts.rules.engines
+        && !allowed.contains(&file.engine)
+    {
+        rules.push(format!("the server's settings do not allow that engine ({origin})"));
+        let allowed: Vec<_> = allowed.iter().map(|engine| format!("`{engine}`")).collect();
+        let reason = Reason::EngineNotAllowed {
+            engine: file.engine,
+            allowed: allowed.join(", "),
+            origin: origin.clone(),
+        };
+        return Desired::Keep(State::Failed, reason);
+    }
+    of_head(facts, file, rules)
 }
 
 fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Desired {
@@ -277,6 +310,19 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
     let fetched = release.is_some_and(|release| release.is_of(sha, job.id));
     if !job.has_artifact && !fetched {
         return Desired::Keep(State::Failed, Reason::ArtifactGone(name));
+    }
+    // Only who has no place yet may be without one: nobody is sent away for a limit.
+    if let Some(Given { value: limit, origin }) = &facts.rules.max_previews
+        && !facts.record.is_some_and(Preview::takes_place)
+    {
+        let others = facts.others;
+        rules.push(format!(
+            "{others} of the {limit} previews run that the server's settings allow ({origin})"
+        ));
+        if others >= *limit {
+            let reason = Reason::NoRoom { limit: *limit, origin: origin.clone() };
+            return Desired::Keep(State::Waiting, reason);
+        }
     }
     Desired::Run(Box::new(Target {
         sha: sha.clone(),

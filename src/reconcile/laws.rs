@@ -10,8 +10,8 @@ use super::desired::{Desired, Facts, FileFact, HeadFact, desired};
 use super::plan::{Step, outcome, plan};
 use crate::engine::{Progress, Running, Status};
 use crate::preview::{
-    Deployment, Head, Hold, HoldOrigin, Job, JobStatus, MergeRequest, MergeRequestState, MrKey, Pipeline,
-    Preview, Reason, Release, Sha, State,
+    Changes, Deployment, Head, Hold, HoldOrigin, Job, JobStatus, MergeRequest, MergeRequestState, MrKey,
+    Pipeline, Preview, ProjectRules, Reason, Release, Sha, State,
 };
 use crate::render::ProjectFile;
 
@@ -33,6 +33,8 @@ enum Happening {
     BreakFile,
     MendFile,
     RemoveFile,
+    /// Somebody puts on the label that excludes, or takes it away.
+    Label(bool),
     HoursPass(i64),
     EngineWorks,
     EngineFails,
@@ -61,6 +63,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(H::BreakFile),
         2 => Just(H::MendFile),
         1 => Just(H::RemoveFile),
+        2 => prop::bool::ANY.prop_map(H::Label),
         1 => (1_i64..100).prop_map(H::HoursPass),
         4 => Just(H::EngineWorks),
         1 => Just(H::EngineFails),
@@ -80,6 +83,7 @@ struct World {
     jobs: u64,
     pipeline: Option<(Sha, Job)>,
     file: FileFact,
+    excluded: bool,
     engine: Status,
     record: Option<Preview>,
     environment: bool,
@@ -95,7 +99,8 @@ fn sha(n: u64) -> Sha {
 
 fn file(lifetime: bool) -> FileFact {
     let life = if lifetime { "expires_after: 48h\n" } else { "" };
-    let text = format!("version: 1\nengine: static\nstatic: {{job: build}}\n{life}");
+    let when = "when: {labels: {none: [no-preview]}}\n";
+    let text = format!("version: 1\nengine: static\nstatic: {{job: build}}\n{life}{when}");
     FileFact::Present(ProjectFile::parse(&text).unwrap())
 }
 
@@ -110,6 +115,7 @@ impl World {
             jobs: 0,
             pipeline: None,
             file: file(lifetime),
+            excluded: false,
             engine: Status::default(),
             record: None,
             environment: false,
@@ -166,6 +172,7 @@ impl World {
             H::BreakFile => self.file = FileFact::Broken(ProjectFile::parse("x").unwrap_err()),
             H::MendFile => self.file = file(self.lifetime),
             H::RemoveFile => self.file = FileFact::Absent,
+            H::Label(on) => self.excluded = *on,
             H::HoursPass(hours) => self.now += hours * HOUR,
             H::EngineWorks => {
                 let works = |(.., progress): &mut (_, _, Progress)| *progress == Progress::Working;
@@ -200,6 +207,9 @@ impl World {
             target_branch: "main".into(),
             created_at: None,
             source_project_id: Some(if self.fork { 43 } else { 42 }),
+            draft: false,
+            labels: self.excluded.then(|| "no-preview".into()).into_iter().collect(),
+            diff: None,
         }
     }
 
@@ -243,7 +253,10 @@ impl World {
         let facts = Facts {
             merge_request: &merge_request,
             file: &file,
+            changes: &Changes::Unknown,
             head: &head,
+            rules: &ProjectRules::default(),
+            others: 0,
             record: self.record.as_ref(),
             now: self.now,
         };
@@ -276,7 +289,7 @@ impl World {
         if let Some(running) = &self.engine.serving {
             record.serving = Some(crate::preview::Serving { sha: running.sha.clone(), since: running.since });
         }
-        if state == State::Stopped && !matches!(decided, Desired::Gone(Reason::Expired(_))) {
+        if state == State::Stopped && !matches!(reason, Reason::Expired(_)) && !reason.is_exclusion() {
             record.deployed_at = None;
         }
         self.record = Some(record);
@@ -350,7 +363,10 @@ impl World {
         let over = self.state.is_over();
         match decided {
             Desired::Run(target) => {
-                assert!(!over && !self.fork, "neither the ended nor forks are deployed");
+                assert!(
+                    !over && !self.fork && !self.excluded,
+                    "what is over, a fork or excluded is not deployed"
+                );
                 assert_eq!(target.sha, sha(self.commits), "the exact head or nothing");
                 let (at, job) = self.pipeline.as_ref().expect("a pipeline");
                 assert!(*at == target.sha && job.id == target.job_id && job.status == JobStatus::Success);
@@ -361,6 +377,7 @@ impl World {
                 Reason::StoppedInGitlab => assert!(!over),
                 Reason::FileRemoved => assert_eq!(self.file, FileFact::Absent),
                 Reason::Expired(_) => assert!(self.lifetime && !over),
+                Reason::LabelExcluded(_) => assert!(self.excluded && !over),
                 other => panic!("{other:?} is no reason to remove anything"),
             },
             Desired::Keep(..) => assert!(!over, "what has ended is not kept"),

@@ -8,10 +8,13 @@ use super::desired::{
     Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator,
 };
 use super::plan::{Step, outcome, plan};
-use super::{apply, commit_status, foreign, intent, observe, sweep, unseen};
+use super::{apply, commit_status, foreign, intent, observe, places, sweep, unseen};
 use crate::engine::{Progress, Status};
 use crate::gitlab::EnvironmentState;
-use crate::preview::{FileAt, Hold, HoldOrigin, MergeRequest, MrKey, Preview, Reason, Serving, Sha, State};
+use crate::preview::{
+    Changes, FileAt, Hold, HoldOrigin, Judgement, MergeRequest, MrKey, Preview, ProjectRules, Reason,
+    Serving, Sha, State,
+};
 use crate::report::{NoteCheck, note_is_due};
 
 /// What is to happen with the key after a look.
@@ -40,6 +43,8 @@ pub(super) enum Error {
     Left(String),
     #[error("the engine is in trouble: {0}")]
     Trouble(String),
+    #[error("{}", Reason::ChangesUnknown)]
+    ChangesUnknown,
     #[error("greenroom made a mistake; its log has more")]
     Panicked,
 }
@@ -127,7 +132,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         }
         None => None,
     };
-    let (mut decision, file) = decide(parts, &merge_request, record.as_ref()).await?;
+    let (mut decision, file, changes) = decide(parts, &merge_request, record.as_ref()).await?;
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
         return Ok(Next::Rest);
@@ -146,6 +151,9 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     }
     record.file = file.or(record.file);
     note_facts(&mut record, &merge_request, &decision);
+    if let Changes::Compared(compared) = changes {
+        record.compared = Some(compared);
+    }
 
     // Before anything is made outside, the record stands: whatever a crash leaves behind has an owner.
     let mut saved = before;
@@ -178,18 +186,30 @@ async fn decide(
     parts: &Parts,
     merge_request: &MergeRequest,
     record: Option<&Preview>,
-) -> Result<(Decision, Option<FileAt>), Error> {
+) -> Result<(Decision, Option<FileAt>, Changes), Error> {
     let now = parts.clock.now();
+    let rules = (parts.rules)(&merge_request.project_path);
     let (mut file, mut head, mut kept) = (FileFact::NotRead, HeadFact::NotRead, None);
+    let mut changes = Changes::Unknown;
     let held = is_held_by_operator(record, merge_request);
     if !merge_request.state.is_over() && !held {
         let known = record.and_then(|record| record.file.as_ref());
         (file, kept) = observe::file(&parts.forge, merge_request, known).await?;
         if let (FileFact::Present(file), false) = (&file, merge_request.from_fork()) {
-            head = observe::head(&parts.forge, merge_request, file).await?;
+            let judge = |changes: &Changes| file.when.judge(merge_request, changes, &mut Vec::new());
+            if judge(&changes) == Judgement::Undecided {
+                let known = record.and_then(|record| record.compared.as_ref());
+                changes = observe::changes(&parts.forge, merge_request, &file.when, known).await?;
+            }
+            if judge(&changes) == Judgement::Admitted {
+                head = observe::head(&parts.forge, merge_request, file).await?;
+            }
         }
     }
-    Ok((desired(Facts { merge_request, file: &file, head: &head, record, now }), kept))
+    let others = places::others(parts, merge_request.key, &rules).await?;
+    let (file, head) = (&file, &head);
+    let facts = Facts { merge_request, file, changes: &changes, head, rules: &rules, others, record, now };
+    Ok((desired(facts), kept, changes))
 }
 
 /// A person stopped the environment in GitLab's own page. There is no webhook for it.
@@ -249,6 +269,8 @@ pub(super) async fn act_and_tell(
     head: Option<&Sha>,
     note: NoteCheck,
 ) -> Result<Next, Error> {
+    let rules = (parts.rules)(&record.project_path);
+    let standing = places::Standing::of(record);
     let url = parts.links.of(&record.name);
     if record.url != url {
         // The operator has moved the previews.
@@ -256,7 +278,8 @@ pub(super) async fn act_and_tell(
         apply::unless_refused(parts.reporter.link_environment(record).await)?;
     }
     apply::unless_refused(parts.reporter.recover_deployment(record).await)?;
-    let Acted { status, left, head_moved } = act(parts, record, saved, &decision.desired, head).await?;
+    let acted = act(parts, record, saved, &decision.desired, head, &rules).await?;
+    let Acted { status, left, head_moved } = acted;
     if head_moved {
         return Ok(Next::At(parts.clock.now()));
     }
@@ -265,14 +288,15 @@ pub(super) async fn act_and_tell(
     let now = parts.clock.now();
     record.enter(state, &reason, head);
     record.stopped_at = (state == State::Stopped).then(|| record.stopped_at.unwrap_or(now));
-    if state == State::Stopped && !matches!(decision.desired, Desired::Gone(Reason::Expired(_))) {
-        // Whatever brings it back starts a new life.
+    if state == State::Stopped && !matches!(reason, Reason::Expired(_)) && !reason.is_exclusion() {
+        // Whatever brings it back starts a new life; a label that comes and goes does not.
         record.deployed_at = None;
     }
     if state == State::Stopped && now - record.updated_at > TOUCH {
         // Its merge request is still looked at: what was decided about it must outlive the pruning of what is over.
         record.updated_at = now;
     }
+    places::note(record, &status, &reason, now);
     let trouble = match (&decision.desired, status.pending) {
         (Desired::Run(_), Some((_, _, Progress::Trouble(why)))) => Some(why),
         _ => None,
@@ -282,12 +306,16 @@ pub(super) async fn act_and_tell(
     record.at_rest = reason.is_at_rest();
     record.note_begun |= note_is_due(state);
     keep(parts, record, saved).await?;
+    places::pass_on(parts, standing, record, &rules).await?;
     apply::unless_refused(parts.reporter.comment(record, now, note).await)?;
     keep(parts, record, saved).await?;
     commit_status::tell(parts, record, saved, &decision.desired).await?;
 
     if let Some(why) = trouble {
         return Err(Error::Trouble(why));
+    }
+    if reason == Reason::ChangesUnknown {
+        return Err(Error::ChangesUnknown);
     }
     match state {
         State::Stopping => Err(Error::Left(left.join("; "))),
@@ -317,7 +345,7 @@ struct Acted {
     status: Status,
     /// What a removal has left, in words.
     left: Vec<String>,
-    /// Whether the merge request moved on meanwhile, so that nothing was deployed.
+    /// Whether the merge request moved on meanwhile, or its place was taken, so that nothing was deployed.
     head_moved: bool,
 }
 
@@ -328,6 +356,7 @@ async fn act(
     saved: &mut Option<Preview>,
     desired: &Desired,
     head: Option<&Sha>,
+    rules: &ProjectRules,
 ) -> Result<Acted, Error> {
     let watch = parts.awaited.watch(record.key, parts.engine.events());
     let status = parts.engine.status(&record.name).await?;
@@ -347,12 +376,18 @@ async fn act(
         }
         _ => None,
     };
+    let mut acted = Acted { status, left: Vec::new(), head_moved: false };
     if let Some((state, reason)) = begun {
+        let untold = record.clone();
         record.enter(state, &reason, head);
+        if deploys && !places::take(parts, record, saved, rules).await? {
+            *record = untold;
+            acted.head_moved = true;
+            return Ok(acted);
+        }
         keep(parts, record, saved).await?;
     }
 
-    let mut acted = Acted { status, left: Vec::new(), head_moved: false };
     for step in &steps {
         match apply::step(parts, record, saved, step).await? {
             apply::Done::Yes => {}

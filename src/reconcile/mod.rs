@@ -30,6 +30,7 @@
 //!   next look follows at once (`store/intents.rs`). Of a stop and a reopen the later one counts.
 //! * *A reopen before the removal came to its end*: the environment is stopped, and nobody did that by hand. Only one that
 //!   was seen to be available counts.
+//! * *Two previews want a project's last place*: one transaction gives it to one of them; the other looks again, and waits.
 
 mod apply;
 mod awaited;
@@ -43,6 +44,7 @@ mod intent;
 mod laws;
 mod look;
 mod observe;
+mod places;
 mod plan;
 mod resync;
 mod sweep;

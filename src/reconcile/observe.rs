@@ -2,7 +2,7 @@
 
 use super::desired::{FileFact, HeadFact};
 use crate::gitlab::{Error, Forge};
-use crate::preview::{Bridge, FileAt, Head, Job, MergeRequest, Pipeline, Sha};
+use crate::preview::{Bridge, Changes, Compared, Diff, FileAt, Head, Job, MergeRequest, Pipeline, Sha, When};
 use crate::render::{PROJECT_FILE, ProjectFile, WaitFor};
 
 /// The largest project file that is kept with the preview, in bytes.
@@ -33,6 +33,26 @@ pub(super) async fn file(
     let fact = ProjectFile::parse(&text).map_or_else(FileFact::Broken, FileFact::Present);
     let small = head.filter(|_| text.len() <= LARGEST_KEPT);
     Ok((fact, small.map(|sha| FileAt { sha: sha.clone(), text })))
+}
+
+/// Compares the files that the merge request changes with the globs of `when`. `known` is what the last look found: as
+/// long as diff and globs are the same, GitLab is not asked.
+pub(super) async fn changes(
+    forge: &Forge,
+    merge_request: &MergeRequest,
+    when: &When,
+    known: Option<&Compared>,
+) -> Result<Changes, Error> {
+    // After a push GitLab shows the new head before it has compared it.
+    let of_head = |diff: &&Diff| merge_request.sha.as_ref() == Some(&diff.head);
+    let Some(diff) = merge_request.diff.as_ref().filter(of_head) else { return Ok(Changes::Unknown) };
+    if diff.cut {
+        return Ok(Changes::Cut);
+    }
+    if let Some(known) = known.filter(|known| known.is_of(diff, when)) {
+        return Ok(Changes::Compared(known.clone()));
+    }
+    Ok(when.compare(diff, &forge.changed_files(merge_request.key).await?))
 }
 
 /// Finds the pipeline that counts for the head, with the jobs that matter to `file`: trigger jobs and the jobs of child

@@ -1,5 +1,5 @@
 //! The net under the webhooks: at start and every interval, the list of open merge requests of every known project is
-//! compared with the last one.
+//! compared with the last one. At the start every preview that is not gone is looked at besides.
 //!
 //! Known are the projects that ever delivered, those the settings name, and, where the settings have wildcards, those of
 //! the token's own projects that match.
@@ -28,6 +28,9 @@ use crate::store::{Lane, LivePreview, Relisted, Retention};
 pub(super) async fn run(parts: &Parts, interval: Duration, retention: Retention, stop: &CancellationToken) {
     let mut timer = tokio::time::interval(interval);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    if let Err(error) = every_preview(parts).await {
+        tracing::warn!(%error, "the previews could not be queued at the start");
+    }
     loop {
         tokio::select! {
             _ = timer.tick() => {}
@@ -43,6 +46,13 @@ pub(super) async fn run(parts: &Parts, interval: Duration, retention: Retention,
             Err(error) => tracing::warn!(%error, "old rows could not be pruned"),
         }
     }
+}
+
+/// Asks for a look at every preview that is not gone: the settings may have changed, and what they take away must be seen
+/// together, or the brake would not notice that it is much.
+async fn every_preview(parts: &Parts) -> Result<(), Error> {
+    let keys: Vec<_> = parts.store.live_keys().await?.into_iter().map(WorkKey::MergeRequest).collect();
+    Ok(parts.store.enqueue_in(Lane::Background, &keys, parts.clock.now()).await?)
 }
 
 async fn all(parts: &Parts) -> Result<(), Error> {

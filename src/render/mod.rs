@@ -6,6 +6,4 @@ mod note;
 mod project_file;
 
 pub use note::{NoteFacts, marker, marker_matches, note};
-pub use project_file::{
-    EngineKind, FileError, PROJECT_FILE, ProjectFile, RelativePath, StaticSettings, WaitFor, schema,
-};
+pub use project_file::{FileError, PROJECT_FILE, ProjectFile, RelativePath, StaticSettings, WaitFor, schema};

@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::{Component, Path};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use crate::preview::{Lifetime, Quoted};
+use crate::preview::{EngineKind, Lifetime, Quoted, When};
 
 /// Where the file lies in a repository.
 pub const PROJECT_FILE: &str = ".greenroom.yml";
@@ -23,6 +23,8 @@ pub struct ProjectFile {
     pub wait_for: WaitFor,
     /// How long a preview lives after the last deploy of a new head.
     pub expires_after: Option<Lifetime>,
+    /// Which merge requests get a preview.
+    pub when: When,
 }
 
 /// The file as it is written.
@@ -52,22 +54,9 @@ struct Written {
     /// merge request is closed or merged.
     #[schemars(with = "Option<String>")]
     expires_after: Option<Lifetime>,
-}
-
-/// What runs a preview.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EngineKind {
-    /// A job's artifact, served as it is.
-    Static,
-}
-
-impl fmt::Display for EngineKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Static => f.write_str("static"),
-        }
-    }
+    /// Which merge requests get a preview. Without it, all of them.
+    #[serde(default)]
+    when: When,
 }
 
 /// What has to be there before a head is deployed.
@@ -207,6 +196,7 @@ impl ProjectFile {
             site,
             wait_for: written.wait_for,
             expires_after: written.expires_after,
+            when: written.when,
         })
     }
 }
@@ -225,7 +215,8 @@ fn plain(error: &serde_saphyr::Error) -> String {
     for (parser, people) in [
         ("invalid u64", "not a whole number, expected 1"),
         ("invalid boolean", "neither true nor false, expected one of them"),
-        ("expected mapping start", "a single value, expected keys with values"),
+        ("expected mapping start", "expected keys with values"),
+        ("expected sequence start", "expected a list such as [a, b]"),
         ("externally tagged enum expected scalar", "a list or the like, expected a single word"),
         ("multiple YAML documents detected", "a second document begins here, expected one"),
     ] {
@@ -272,6 +263,7 @@ mod tests {
                 site: StaticSettings { job: "build".into(), path: RelativePath::default(), spa: false },
                 wait_for: WaitFor::Job,
                 expires_after: None,
+                when: When::default(),
             }
         );
     }
@@ -305,6 +297,16 @@ mod tests {
             "static: build\n",
             "engine: static\nstatic: {job: build}\n",
             "version: 1\nengine: static\nstatic: {job: build}\n---\nversion: 1\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen: {draft: false}\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen: {drafts: never}\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen:\n  labels: [preview]\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen:\n  labels: {any: preview}\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen:\n  labels: {none: ['a, b']}\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen:\n  target_branches: main\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen:\n  target_branches: ['release/[']\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen:\n  paths:\n    - web/**\n    - '{api'\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen:\n  paths: [web/]\n",
+            "version: 1\nengine: static\nstatic: {job: build}\nwhen:\n  paths: [/web/**]\n",
         ];
         let told: Vec<String> = mistakes
             .iter()

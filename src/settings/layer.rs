@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
 use super::Problem;
+use super::project::{self, Table};
 use super::secret_file::secret_text;
 
 /// The documented defaults, which the program itself parses.
@@ -42,6 +46,8 @@ impl Layer {
 pub(super) struct Value {
     pub(super) name: String,
     pub(super) text: String,
+    /// Where it was given, for people: `greenroom.toml:12`, a variable, a flag, `default`.
+    pub(super) origin: String,
     /// The file of its own that it was read from.
     pub(super) file: Option<PathBuf>,
 }
@@ -72,13 +78,15 @@ pub(super) struct Layers {
     all: Vec<(Layer, BTreeMap<String, PathBuf>)>,
     /// Variables with our prefix that nobody reads; mistyped, most likely.
     pub(super) unknown: Vec<String>,
+    /// The file's `[[project]]` tables.
+    pub(super) tables: Vec<Table>,
 }
 
 impl Layers {
     pub(super) fn read(config: Option<&Path>, flags: Layer, problems: &mut Vec<Problem>) -> Self {
-        let mut layers = Vec::new();
-        match parse(DEFAULTS, None) {
-            Ok(defaults) => layers.push(defaults),
+        let (mut layers, mut tables) = (Vec::new(), Vec::new());
+        match parse(DEFAULTS, None, problems) {
+            Ok((defaults, _)) => layers.push(defaults),
             Err(problem) => problems.push(problem),
         }
         let known: Vec<String> = layers.iter().flat_map(|layer| layer.0.keys().cloned()).collect();
@@ -89,8 +97,9 @@ impl Layers {
                 problem: format!("cannot be read ({error})"),
                 remedy: String::from("give the path of a readable file with --config"),
             });
-            match file.and_then(|text| parse(&text, Some(&name))) {
-                Ok(layer) => {
+            match file.and_then(|text| parse(&text, Some(&name), problems)) {
+                Ok((layer, found)) => {
+                    tables = found;
                     refuse_unknown(&layer, &known, problems);
                     layers.push(layer);
                 }
@@ -104,7 +113,7 @@ impl Layers {
             let files = read_secret_files(&mut layer, problems);
             (layer, files)
         };
-        Self { all: layers.into_iter().map(with_files).collect(), unknown }
+        Self { all: layers.into_iter().map(with_files).collect(), unknown, tables }
     }
 
     /// The winning value of `key`. An empty one counts as not set, so that the layer below shows through; only a flag
@@ -123,35 +132,59 @@ impl Layers {
             Some(Origin::Flag) => format!("--{}", key.replace('_', "-")),
             _ => variable(key),
         };
-        Some(Value { name, text: text.clone(), file: files.get(key).cloned() })
-    }
-}
-
-/// Reads TOML; `file` is its name, none for the defaults.
-fn parse(text: &str, file: Option<&str>) -> Result<Layer, Problem> {
-    let line_of = |key: &str| {
-        let is_key = |line: &str| {
-            line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
+        let origin = match origin {
+            Some(Origin::File(path, line)) => project::origin(path, *line),
+            Some(Origin::Default) => String::from("default"),
+            _ => name.clone(),
         };
-        text.lines().position(is_key).map_or(1, |index| index + 1)
-    };
-    let table: toml::Table = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
-        Problem {
-            name: format!("{}:{line}", file.unwrap_or("defaults")),
-            problem: format!("is not valid TOML: {}", error.message()),
-            remedy: String::from("compare with the documented defaults: `greenroom defaults`"),
-        }
-    })?;
-    let mut layer = Layer::default();
-    for (key, value) in table {
-        let origin = file.map_or(Origin::Default, |name| Origin::File(name.to_owned(), line_of(&key)));
-        layer.0.insert(key, (flat(&value), Some(origin)));
+        Some(Value { name, text: text.clone(), origin, file: files.get(key).cloned() })
     }
-    Ok(layer)
 }
 
-fn flat(value: &toml::Value) -> String {
+/// Reads TOML with its `[[project]]` tables; `file` is its name, none for the defaults.
+fn parse(
+    text: &str,
+    file: Option<&str>,
+    problems: &mut Vec<Problem>,
+) -> Result<(Layer, Vec<Table>), Problem> {
+    let invalid = |error: toml::de::Error| Problem {
+        name: format!(
+            "{}:{}",
+            file.unwrap_or("defaults"),
+            line_at(text, error.span().map_or(0, |span| span.start))
+        ),
+        problem: format!("is not valid TOML: {}", error.message()),
+        remedy: String::from("compare with the documented defaults: `greenroom defaults`"),
+    };
+    let (mut layer, mut tables) = (Layer::default(), Vec::new());
+    for (key, value) in DeTable::parse(text).map_err(invalid)?.into_inner() {
+        let line = line_at(text, key.span().start);
+        match (key.get_ref().as_ref(), file, value.get_ref()) {
+            (project::KEY, Some(file), DeValue::Array(items)) => {
+                tables = project::read(items, &|at| line_at(text, at), file, problems);
+            }
+            (project::KEY, Some(file), _) => problems.push(Problem {
+                name: format!("{file}:{line}: project"),
+                problem: String::from("is no list of tables"),
+                remedy: String::from("write `[[project]]`, with two brackets, before each"),
+            }),
+            (key, ..) => {
+                let origin = file.map_or(Origin::Default, |name| Origin::File(name.to_owned(), line));
+                let key = key.to_owned();
+                let value = toml::Value::deserialize(ValueDeserializer::from(value)).map_err(invalid)?;
+                layer.0.insert(key, (flat(&value), Some(origin)));
+            }
+        }
+    }
+    Ok((layer, tables))
+}
+
+/// The line of a place in `text`, counted from 1.
+fn line_at(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+pub(super) fn flat(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
         toml::Value::Array(items) => items.iter().map(flat).collect::<Vec<_>>().join(","),
@@ -253,26 +286,28 @@ fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) -> BTreeMap
                 remedy: String::from("keep one of the two"),
             });
         }
-        match std::fs::read_to_string(path.trim()) {
+        match read_secret(&path, variable(&key)) {
             Ok(text) => {
-                let text = secret_text(&text).unwrap_or_default();
-                if text.is_empty() {
-                    // A secret that was meant and is not there must not pass for one that was not meant.
-                    problems.push(Problem {
-                        name: variable(&key),
-                        problem: format!("`{path}` is empty"),
-                        remedy: String::from("write the secret into the file, or unset the variable"),
-                    });
-                }
                 layer.0.insert(secret.to_owned(), (text, origin));
                 read.insert(secret.to_owned(), PathBuf::from(path.trim()));
             }
-            Err(error) => problems.push(Problem {
-                name: variable(&key),
-                problem: format!("`{path}` cannot be read ({error})"),
-                remedy: String::from("give the path of a readable file that holds the secret"),
-            }),
+            Err(problem) => problems.push(problem),
         }
     }
     read
+}
+
+/// The secret in a file: its lines, trimmed, with commas between them. `name` is the setting that names the file.
+pub(super) fn read_secret(path: &str, name: String) -> Result<String, Problem> {
+    let text = std::fs::read_to_string(path.trim()).map_err(|error| Problem {
+        name: name.clone(),
+        problem: format!("`{path}` cannot be read ({error})"),
+        remedy: String::from("give the path of a readable file that holds the secret"),
+    })?;
+    // A secret that was meant and is not there must not pass for one that was not meant.
+    secret_text(&text).ok_or_else(|| Problem {
+        name,
+        problem: format!("`{path}` is empty"),
+        remedy: String::from("write the secret into the file, or unset the variable"),
+    })
 }

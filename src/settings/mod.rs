@@ -3,12 +3,14 @@
 //! Layers, each winning over the one before: `templates/defaults.toml` (documented there, parsed here), the file given
 //! with `--config`, `GREENROOM_*` variables, flags. All problems are reported together, each with name and remedy.
 
+mod address;
 mod layer;
+mod problem;
+mod project;
 mod projects;
 mod rate;
 mod secret_file;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,14 +19,15 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use layer::{DEFAULTS, Layer, Origin};
+pub use problem::{Problem, Problems};
+pub use project::{ProjectSettings, Projects, TokenFile};
 pub use projects::ProjectFilter;
 pub use rate::Rate;
 pub use secret_file::{Secret, SecretFile};
 
 use crate::outgoing::Roots;
+use address::{domain, gitlab_base, web_url};
 use layer::{Layers, Value};
-
-use crate::preview::CommitStatusMode;
 
 /// What `serve` runs with.
 #[derive(Debug, Clone)]
@@ -55,8 +58,8 @@ pub struct Settings {
     pub store_url: String,
     /// Which projects are served.
     pub projects: ProjectFilter,
-    /// What commit statuses are for.
-    pub commit_status: CommitStatusMode,
+    /// What holds for each of them.
+    pub per_project: Projects,
     /// How often everything is looked at.
     pub resync_interval: Duration,
     /// How long GitLab may not show a merge request before that is told.
@@ -79,32 +82,6 @@ pub struct Settings {
     pub secret_files: Vec<SecretFile>,
     /// What is allowed, but most likely not meant; one sentence each.
     pub warnings: Vec<String>,
-}
-
-/// One thing that is wrong with the settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The setting, as it was given.
-    pub name: String,
-    /// What is wrong.
-    pub problem: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-/// Everything that is wrong with the settings.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(pub Vec<Problem>);
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        write!(f, "the settings have {count} problem{}", if count == 1 { "" } else { "s" })?;
-        for Problem { name, problem, remedy } in &self.0 {
-            write!(f, "\n  {name}: {problem}\n    hint: {remedy}")?;
-        }
-        Ok(())
-    }
 }
 
 /// Checks a signing token's form without keeping it; the message never contains the token.
@@ -136,14 +113,29 @@ impl Settings {
         flags: Layer,
         check_signing_token: TokenCheck,
     ) -> Result<Self, Problems> {
+        Self::inspect(config, flags, check_signing_token).1
+    }
+
+    /// As [`Self::load`], with what can be told of projects whatever else is wrong.
+    pub fn inspect(
+        config: Option<&Path>,
+        flags: Layer,
+        check_signing_token: TokenCheck,
+    ) -> (Projects, Result<Self, Problems>) {
         let mut problems = Vec::new();
         let layers = Layers::read(config, flags, &mut problems);
+        let projects = Projects::new(&layers);
         let mut reader = Reader { layers, problems };
-        let settings = reader.settings(check_signing_token);
-        match settings {
+        let settings = match reader.settings(check_signing_token, &projects) {
             Some(settings) if reader.problems.is_empty() => Ok(settings),
             _ => Err(Problems(reader.problems)),
-        }
+        };
+        (projects, settings)
+    }
+
+    /// What holds for the project with this path.
+    pub fn project(&self, path: &str) -> ProjectSettings {
+        self.per_project.of(path)
     }
 }
 
@@ -163,10 +155,9 @@ pub fn client_settings(server: Option<Url>) -> Result<ClientSettings, Problems> 
     let mut problems = Vec::new();
     let layers = Layers::read(None, Layer::default(), &mut problems);
     let mut reader = Reader { layers, problems };
-    let given = layer::environment_variable("GREENROOM_SERVER").map(|text| Value {
-        name: String::from("GREENROOM_SERVER"),
-        text,
-        file: None,
+    let given = layer::environment_variable("GREENROOM_SERVER").map(|text| {
+        let name = String::from("GREENROOM_SERVER");
+        Value { origin: name.clone(), name, text, file: None }
     });
     let server = match (server, given) {
         (Some(server), _) => Some(server),
@@ -187,7 +178,7 @@ pub fn client_settings(server: Option<Url>) -> Result<ClientSettings, Problems> 
 }
 
 impl Reader {
-    fn settings(&mut self, check_signing_token: TokenCheck) -> Option<Settings> {
+    fn settings(&mut self, check_signing_token: TokenCheck, per_project: &Projects) -> Option<Settings> {
         let listen = self.parsed("listen", "use an address and a port, such as `127.0.0.1:8080`", |text| {
             text.parse().map_err(|_| String::from("is no socket address"))
         });
@@ -252,9 +243,6 @@ impl Reader {
             }),
         };
         let resync_interval = self.duration("resync_interval", Duration::from_secs(1));
-        let commit_status = self.parsed("commit_status", "use `off`, `info` or `required`", |text| {
-            text.parse::<CommitStatusMode>().map_err(|error| error.to_string())
-        });
         let unseen_after = self.duration("unseen_after", Duration::from_secs(1));
         let brake_settle = self.duration("brake_settle", Duration::from_secs(1));
         let keep_deliveries = self.duration("keep_deliveries", Duration::from_mins(1));
@@ -297,7 +285,7 @@ impl Reader {
             ),
             data_dir,
             projects: projects?,
-            commit_status: commit_status?,
+            per_project: per_project.clone(),
             resync_interval: resync_interval?,
             unseen_after: unseen_after?,
             brake_settle: brake_settle?,
@@ -404,32 +392,6 @@ impl Reader {
             Ok(length)
         })
     }
-}
-
-fn web_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("is no URL ({error})"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(String::from("is no web address"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(String::from("contains credentials, which do not belong there"));
-    }
-    Ok(url)
-}
-
-fn gitlab_base(text: &str) -> Result<Url, String> {
-    let url = web_url(text)?;
-    if url.path().contains("/api/v") {
-        return Err(String::from("is the API's URL; the base URL ends before `/api`"));
-    }
-    Ok(url)
-}
-
-fn domain(text: &str) -> Result<String, String> {
-    let lower = text.trim_end_matches('.').to_ascii_lowercase();
-    let labels = lower.split('.').all(crate::preview::valid_dns_label);
-    // A preview's name takes up to 63 characters and a dot of the 253 that DNS allows.
-    if labels && lower.len() <= 189 { Ok(lower) } else { Err(String::from("is no host name")) }
 }
 
 #[cfg(test)]

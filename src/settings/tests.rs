@@ -1,3 +1,5 @@
+//! What the layers come to, and what is said of mistakes.
+
 use insta::assert_snapshot;
 
 use super::*;
@@ -29,7 +31,6 @@ fn the_defaults_hold_what_is_documented() {
     assert_eq!(settings.keep_deliveries, Duration::from_hours(8 * 24));
     assert!(settings.projects.serves("any/thing"));
     assert!(settings.api_token.is_none());
-    assert_eq!(settings.commit_status, CommitStatusMode::Info);
 }
 
 #[test]
@@ -67,4 +68,62 @@ fn secrets_are_never_printed() {
 #[test]
 fn a_file_that_is_no_toml_is_told_with_its_line() {
     assert_snapshot!(load("listen = '127.0.0.1:1'\npublic_url =\n").unwrap_err().0[0].problem);
+}
+
+#[test]
+fn of_several_tables_the_later_one_wins_for_each_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "glpat-of-team-a\n").unwrap();
+    let settings = load(&format!(
+        "{ENOUGH}\n[[project]]\nmatch = ['**']\nmax_lifetime = '14d'\nmax_previews = 50\n\n[[project]]\n\
+         match = ['team-a/**']\nmax_lifetime = '7d'\ngitlab_token_file = '{}'\nengines = []\n\n[[project]]\n\
+         match = 'Team-A/web'\nmax_previews = 5\nengines = ['static']\ncommit_status = 'required'\n",
+        token.display()
+    ))
+    .unwrap();
+    let shown = |path: &str| {
+        let project = settings.project(path);
+        let token = project.gitlab_token_file.value.as_ref().map(|file| {
+            assert_eq!(secrecy::ExposeSecret::expose_secret(&file.token), "glpat-of-team-a");
+            "token"
+        });
+        let commit_status = &project.commit_status;
+        format!(
+            "{path}: {:?} {}, {:?} {}, {:?} {}, {:?} {}, {:?} {}",
+            project.max_lifetime.value.map(|life| life.to_string()),
+            project.max_lifetime.origin,
+            project.max_previews.value,
+            project.max_previews.origin,
+            project.engines.value,
+            project.engines.origin,
+            token,
+            project.gitlab_token_file.origin,
+            commit_status.value,
+            commit_status.origin,
+        )
+    };
+    let told = ["other/app", "team-a/sub/app", "team-a/web", "team-ab/web"].map(shown).join("\n");
+    assert_snapshot!(told, @r#"
+    other/app: Some("14d") greenroom.toml:7, Some(50) greenroom.toml:8, None default, None default, Info default
+    team-a/sub/app: Some("7d") greenroom.toml:12, Some(50) greenroom.toml:8, Some([]) greenroom.toml:14, Some("token") greenroom.toml:13, Info default
+    team-a/web: Some("7d") greenroom.toml:12, Some(5) greenroom.toml:18, Some([Static]) greenroom.toml:19, Some("token") greenroom.toml:13, Required greenroom.toml:20
+    team-ab/web: Some("14d") greenroom.toml:7, Some(50) greenroom.toml:8, None default, None default, Info default
+    "#);
+    let rules = settings.project("team-a/app").rules();
+    assert_eq!(rules.engines.map(|given| given.value), Some(Vec::new()), "none are allowed");
+    assert_eq!(rules.max_previews.map(|given| given.origin).as_deref(), Some("greenroom.toml:8"));
+    assert!(!format!("{settings:?}").contains("glpat-of-team-a"));
+}
+
+#[test]
+fn mistakes_in_tables_are_told_with_all_others_each_with_its_line() {
+    let told = load(
+        "listen = 'localhost'\n\n[[project]]\nmax_lifetime = '7d'\n\n[[project]]\nmatch = []\n\n[[project]]\n\
+         match = ['a[']\nengines = ['docker', 'static']\nmax_lifetime = 'soon'\nmax_previews = 0\n\
+         commit_status = 'maybe'\ngitlab_token_file = '/nowhere/token'\nmax_live = 3\n",
+    )
+    .unwrap_err();
+    assert_snapshot!(told);
+    assert_snapshot!(load(&format!("{ENOUGH}[project]\nmatch = ['a/*']\n")).unwrap_err());
 }

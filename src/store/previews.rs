@@ -112,6 +112,16 @@ impl Store {
         live.try_collect().await.map_err(doing("list previews"))
     }
 
+    /// The merge requests of all projects whose preview is not gone.
+    pub async fn live_keys(&self) -> Result<Vec<MrKey>, Error> {
+        let rows = sqlx::query("SELECT project_id, mr_iid FROM previews WHERE state <> $1")
+            .bind(State::Stopped.as_str())
+            .fetch_all(&self.read)
+            .await
+            .map_err(doing("list previews"))?;
+        Ok(rows.iter().map(|row| MrKey::new(unsigned(row.get(0)), unsigned(row.get(1)))).collect())
+    }
+
     /// The projects that have a preview which is not gone, each with its path as one of them has it.
     pub async fn preview_projects(&self) -> Result<Vec<(ProjectId, String)>, Error> {
         let rows = sqlx::query(
@@ -245,7 +255,7 @@ pub(super) async fn note(
     .map(drop)
 }
 
-fn document(row: &AnyRow) -> Result<Preview, Error> {
+pub(super) fn document(row: &AnyRow) -> Result<Preview, Error> {
     let text: String = row.get(0);
     serde_json::from_str(&text)
         .map_err(|source| Error::Document { what: text.chars().take(60).collect(), source })

@@ -42,6 +42,8 @@ struct Serving<'a> {
 struct Detail<'a> {
     #[serde(flatten)]
     listed: Listed<'a>,
+    /// What happens next, and what somebody can do.
+    next: &'a str,
     /// The rules that led to the state.
     decision: &'a [String],
     /// Who stopped it at its head.
@@ -167,6 +169,7 @@ async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Probl
     let asked = api.store.asked(key).await?;
     Ok(Detail {
         listed: listed(api, preview),
+        next: &preview.next,
         decision: &preview.decision,
         hold: preview.hold.as_ref().map(|hold| Held { by: hold.origin, since: rfc3339(hold.since) }),
         asked: asked.map(|asked| Pending { intent: asked.intent, at: rfc3339(asked.at) }),

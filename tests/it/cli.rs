@@ -138,11 +138,31 @@ fn settings_and_project_file_are_checked_together() {
 }
 
 #[test]
+fn what_holds_for_a_project_is_told_with_where_it_was_written() {
+    let shell = Shell::new();
+    shell.writes("token", "glpat-secret\n");
+    shell.writes(
+        "greenroom.toml",
+        "gitlab_url = 'https://gitlab.example.com'\ngitlab_token = 't'\nwebhook_secret_token = ['s']\n\
+         projects = ['team-a/**']\n\n[[project]]\nmatch = ['**']\nmax_lifetime = '14d'\n\n[[project]]\n\
+         match = ['team-a/*']\nmax_lifetime = '7d'\nmax_previews = 20\ngitlab_token_file = 'token'\nengines = []\n",
+    );
+    let check = ["check", "--config", "greenroom.toml", "--project"];
+    assert_snapshot!(shown(shell.runs(&[&check[..], &["team-a/web"]].concat())));
+    assert_snapshot!(shown(shell.runs(&[&check[..], &["other/web"]].concat())));
+    assert_snapshot!(shown(shell.runs(&[&check[..], &["team-a/web", "--output", "json"]].concat())));
+    assert_snapshot!(shown(shell.runs(&[&check[..], &["web"]].concat())));
+    // Whatever else is wrong, what can be told is.
+    shell.writes("greenroom.toml", "[[project]]\nmatch = ['**']\nmax_lifetime = '7d'\nmax_previews = -1\n");
+    assert_snapshot!(shown(shell.runs(&[&check[..], &["team-a/web"]].concat())));
+}
+
+#[test]
 fn the_schema_is_one_and_knows_every_key() {
     let schema: Value = serde_json::from_str(&Shell::new().reads(&["schema"])).unwrap();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let keys: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["engine", "expires_after", "static", "version", "wait_for"]);
+    assert_eq!(keys, ["engine", "expires_after", "static", "version", "wait_for", "when"]);
     assert_eq!(schema["additionalProperties"], false, "unknown keys are errors");
 }
 

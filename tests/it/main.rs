@@ -28,6 +28,7 @@ mod network;
 mod operator;
 mod outage;
 mod outside;
+mod policy;
 mod reference;
 mod regression;
 mod report;

@@ -38,7 +38,16 @@ fn the_schema_is_the_one_the_program_prints() {
 
 #[test]
 fn every_example_of_a_project_file_does_what_the_page_says() {
-    let name = "docs/greenroom-yml.md";
+    examples("docs/greenroom-yml.md", 6);
+    examples("docs/policy.md", 3);
+
+    let readme = page("README.md");
+    let (yaml, _) = block(&readme, "yaml", 0).expect("README.md shows a project file");
+    assert_eq!(check(&readme[yaml]), "");
+}
+
+/// Checks every project file that a page shows, and what the page says of it.
+fn examples(name: &str, at_least: usize) {
     let mut text = page(name);
     let mut from = 0;
     let mut seen = 0;
@@ -58,12 +67,27 @@ fn every_example_of_a_project_file_does_what_the_page_says() {
             None => assert_eq!(said, "", "{name} shows this as right:\n{}", &text[yaml]),
         }
     }
-    assert!(seen > 5, "{name} has only {seen} examples");
+    assert!(seen >= at_least, "{name} has only {seen} examples");
     holds(name, &text);
+}
 
-    let readme = page("README.md");
-    let (yaml, _) = block(&readme, "yaml", 0).expect("README.md shows a project file");
-    assert_eq!(check(&readme[yaml]), "");
+#[test]
+fn what_the_example_of_project_tables_leads_to_is_what_the_page_says() {
+    let name = "docs/policy.md";
+    let mut text = page(name);
+    let (file, end) = block(&text, "toml", 0).expect("a settings file");
+    let (shown, _) = block(&text, "console", end).expect("a command");
+    let command = text[shown.clone()].lines().next().unwrap().to_owned();
+    let arguments: Vec<_> = command.strip_prefix("$ greenroom ").unwrap().split(' ').collect();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("greenroom.toml"), &text[file]).unwrap();
+    let secrets = [("GREENROOM_GITLAB_TOKEN", "t"), ("GREENROOM_WEBHOOK_SECRET_TOKEN", "s")];
+    let program = env!("CARGO_BIN_EXE_greenroom");
+    let mut check = Command::new(program);
+    let output = check.args(arguments).env_clear().envs(secrets).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    text.replace_range(shown, &format!("{command}\n{}", stdout(&output)));
+    holds(name, &text);
 }
 
 #[test]
@@ -79,6 +103,11 @@ fn every_key_of_a_project_file_is_explained() {
             explained.iter().any(|row| text.contains(row)),
             "docs/greenroom-yml.md has no row for `{key}`"
         );
+    }
+    let text = page("docs/policy.md");
+    let labels = keys("/$defs/Labels/properties").into_iter().map(|key| format!("labels.{key}"));
+    for key in keys("/$defs/When/properties").into_iter().filter(|key| key != "labels").chain(labels) {
+        assert!(text.contains(&format!("| `when.{key}` |")), "docs/policy.md has no row for `when.{key}`");
     }
 }
 

@@ -20,6 +20,9 @@ fn merge_request() -> MergeRequest {
         target_branch: "main".into(),
         created_at: None,
         source_project_id: Some(42),
+        draft: false,
+        labels: Vec::new(),
+        diff: None,
     }
 }
 
@@ -68,7 +71,21 @@ fn serving() -> Preview {
 
 /// What should be, in one line.
 fn shown(merge_request: &MergeRequest, file: &FileFact, head: &HeadFact, record: Option<&Preview>) -> String {
-    match desired(Facts { merge_request, file, head, record, now: NOW }).desired {
+    shown_with(merge_request, file, head, record, &ProjectRules::default(), 0)
+}
+
+/// The same, in bounds and with so many other previews.
+fn shown_with(
+    merge_request: &MergeRequest,
+    file: &FileFact,
+    head: &HeadFact,
+    record: Option<&Preview>,
+    rules: &ProjectRules,
+    others: u64,
+) -> String {
+    let changes = &Changes::Unknown;
+    let facts = Facts { merge_request, file, changes, head, rules, others, record, now: NOW };
+    match desired(facts).desired {
         Desired::Leave => "leave".into(),
         Desired::Gone(reason) => format!("gone: {reason}"),
         Desired::Keep(state, reason) => format!("{state}: {reason}"),
@@ -227,4 +244,66 @@ fn an_artifact_is_needed_until_it_was_fetched() {
         "failed: job `build` succeeded, but GitLab has no artifact of it: it was never made or has expired"
     );
     assert_eq!(shown(&open, &file(""), &head, Some(&serving())), "run aaaaaaaa of job 1");
+}
+
+#[test]
+fn what_when_excludes_goes_where_it_runs_and_is_skipped_where_it_does_not() {
+    let built = pipeline(&[("build", JobStatus::Success)]);
+    let no_drafts = file("when: {drafts: false}\n");
+    let draft = MergeRequest { draft: true, ..merge_request() };
+    let why = "the merge request is a draft, and `.greenroom.yml` wants none (`when.drafts`)";
+    assert_eq!(shown(&draft, &no_drafts, &built, None), format!("skipped: {why}"));
+    assert_eq!(shown(&draft, &no_drafts, &built, Some(&serving())), format!("gone: {why}"));
+    let waiting = Preview { serving: None, release: None, ..serving() };
+    assert_eq!(shown(&draft, &no_drafts, &built, Some(&waiting)), format!("skipped: {why}"));
+    // Once it went for that, it stays so.
+    let stopped = Preview { state: State::Stopped, ..waiting };
+    assert_eq!(shown(&draft, &no_drafts, &built, Some(&stopped)), format!("gone: {why}"));
+    assert_eq!(shown(&merge_request(), &no_drafts, &built, Some(&stopped)), "run aaaaaaaa of job 1");
+    let fork = MergeRequest { source_project_id: Some(43), ..draft.clone() };
+    assert!(shown(&fork, &no_drafts, &built, None).starts_with("skipped: the change comes from a fork"));
+    let held = Preview {
+        hold: Some(Hold { sha: Some(sha('a')), since: 0, origin: HoldOrigin::Gitlab }),
+        ..serving()
+    };
+    assert!(shown(&draft, &no_drafts, &built, Some(&held)).starts_with("gone: somebody stopped"));
+}
+
+#[test]
+fn what_is_not_known_of_the_changes_takes_nothing_away() {
+    let built = pipeline(&[("build", JobStatus::Success)]);
+    let web = file("when: {paths: ['web/**']}\n");
+    let unknown = "waiting: GitLab has not told yet which files the merge request changes";
+    assert_eq!(shown(&merge_request(), &web, &built, Some(&serving())), unknown);
+    let empty = MergeRequest { sha: None, ..merge_request() };
+    assert_eq!(shown(&empty, &web, &built, None), "waiting: the merge request has no commit yet");
+}
+
+#[test]
+fn the_operators_bounds_hold_for_what_is_new() {
+    let built = pipeline(&[("build", JobStatus::Success)]);
+    let origin = || String::from("greenroom.toml:3");
+    let none = ProjectRules {
+        engines: Some(Given { value: Vec::new(), origin: origin() }),
+        ..ProjectRules::default()
+    };
+    assert_eq!(
+        shown_with(&merge_request(), &file(""), &built, Some(&serving()), &none, 0),
+        "failed: the server's settings (`greenroom.toml:3`) let this project use no engine, and `.greenroom.yml` \
+         asks for `static`"
+    );
+    let two =
+        ProjectRules { max_previews: Some(Given { value: 2, origin: origin() }), ..ProjectRules::default() };
+    let full = "waiting: the server's settings (`greenroom.toml:3`) let this project run 2 previews at once, and all \
+                of them run";
+    let open = merge_request();
+    for (record, others, expected) in [
+        (None, 1, "run aaaaaaaa of job 1"),
+        (None, 2, full),
+        (Some(&serving()), 2, "run aaaaaaaa of job 1"),
+        (Some(&Preview { serving: None, ..serving() }), 5, full),
+        (Some(&Preview { serving: None, place_since: Some(1), ..serving() }), 5, "run aaaaaaaa of job 1"),
+    ] {
+        assert_eq!(shown_with(&open, &file(""), &built, record, &two, others), expected);
+    }
 }

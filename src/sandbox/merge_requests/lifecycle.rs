@@ -6,10 +6,9 @@ use crate::sandbox::{
     payloads,
     projects::Label,
     refusal::Refusal,
-    repository::ZERO,
     state::{Noun, State},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What somebody asks for when opening a merge request.
 #[derive(Debug)]
@@ -96,6 +95,7 @@ impl State {
         };
         self.know_labels(project, &merge_request.labels)?;
         self.project_mut(project)?.merge_requests.insert(iid, merge_request);
+        self.compare_again(project, iid)?;
         self.adopt_head_pipeline(project, iid)?;
         self.announce_merge_request(project, iid, None, None, user)?;
         Ok(iid)
@@ -111,6 +111,10 @@ impl State {
     ) -> Result<(), Refusal> {
         let before = self.merge_request(project, iid)?.clone();
         change(self.merge_request_mut(project, iid)?);
+        let changed = self.merge_request(project, iid)?;
+        if changed.sha != before.sha || changed.target_branch != before.target_branch {
+            self.compare_again(project, iid)?;
+        }
         let after = self.merge_request(project, iid)?.clone();
         self.know_labels(project, &after.labels)?;
         let same = changes::between(Some(&before), &after, |names| json!(names));
@@ -155,7 +159,6 @@ impl State {
         &mut self,
         source: u64,
         branch: &str,
-        before: &str,
         after: &str,
         user: u64,
     ) -> Result<(), Refusal> {
@@ -176,10 +179,6 @@ impl State {
         for (target, iid) in open {
             self.import_commits(target, after)?;
             self.change_merge_request(target, iid, user, |merge_request| {
-                // A branch that was empty until now had a head all the same, for `oldrev`.
-                if merge_request.sha.is_none() && before != ZERO {
-                    merge_request.base_sha = Some(before.to_owned());
-                }
                 merge_request.sha = Some(after.to_owned());
                 merge_request.check = Check::Unchecked;
             })?;
@@ -213,6 +212,7 @@ impl State {
                 if let Some(head) = head {
                     self.import_commits(project, &head)?;
                     self.merge_request_mut(project, iid)?.sha = Some(head);
+                    self.compare_again(project, iid)?;
                 }
                 self.change_merge_request(project, iid, user, |merge_request| {
                     merge_request.state = Stage::Opened;
@@ -270,18 +270,5 @@ impl State {
             .map(|(path, content)| crate::sandbox::repository::Change::Write(path, content.to_vec()))
             .collect();
         self.add_commit(&[base.to_owned(), head.to_owned()], &changes, message, user)
-    }
-
-    /// What the API calls `changes_count`: text, and at most `1000+`.
-    pub(super) fn changes_count(&self, merge_request: &MergeRequest) -> Value {
-        let count = || {
-            let base = merge_request.base_sha.as_deref().unwrap_or_default();
-            let commits = self.commits_between(base, merge_request.sha.as_deref()?);
-            let paths = commits
-                .iter()
-                .flat_map(|commit| commit.added.iter().chain(&commit.modified).chain(&commit.removed));
-            Some(paths.collect::<std::collections::BTreeSet<_>>().len())
-        };
-        count().map_or(Value::Null, |count| Value::from(count.to_string()))
     }
 }

@@ -6,6 +6,7 @@
 //! touch `updated_at`. The mergeability check starts with the first read of the single merge request.
 
 mod changes;
+mod diff;
 mod entity;
 pub(super) mod lifecycle;
 mod list;
@@ -33,6 +34,7 @@ pub(super) struct MergeRequest {
     pub(super) reviewers: Vec<u64>,
     /// The head; None for a branch without commits of its own.
     pub(super) sha: Option<String>,
+    /// What the head is compared with.
     pub(super) base_sha: Option<String>,
     /// `refs/merge-requests/<iid>/merge`, once a merged results pipeline made it.
     pub(super) merge_ref: Option<String>,

@@ -1,6 +1,6 @@
 //! The merge request endpoints.
 
-use super::{Check, MergeRequest, lifecycle::Opening, list};
+use super::{Check, MergeRequest, diff, lifecycle::Opening, list};
 use crate::sandbox::{
     pagination::paginate,
     params::Params,
@@ -9,7 +9,7 @@ use crate::sandbox::{
     users::{Caller, DEVELOPER, GUEST},
 };
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub(in crate::sandbox) fn routes(api: &mut web::ServiceConfig) {
     api.route("/merge_requests", web::get().to(list_everywhere))
@@ -17,7 +17,7 @@ pub(in crate::sandbox) fn routes(api: &mut web::ServiceConfig) {
         .service(web::resource("/projects/{id}/merge_requests/{iid}").get(get).put(update))
         .route("/projects/{id}/merge_requests/{iid}/merge", web::put().to(merge))
         .route("/projects/{id}/merge_requests/{iid}/commits", web::get().to(commits))
-        .route("/projects/{id}/merge_requests/{iid}/diffs", web::get().to(diffs));
+        .route("/projects/{id}/merge_requests/{iid}/diffs", web::get().to(diff::list));
 }
 
 async fn list_everywhere(gitlab: Gitlab, caller: Caller, request: HttpRequest, params: Params) -> Answer {
@@ -184,43 +184,6 @@ async fn commits(
         .map(|commit| state.commit_json(project, commit))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(paginate(&request, &params, &commits))
-}
-
-async fn diffs(
-    gitlab: Gitlab,
-    caller: Caller,
-    request: HttpRequest,
-    path: web::Path<(String, u64)>,
-    params: Params,
-) -> Answer {
-    let (project, iid) = path.into_inner();
-    let state = gitlab.lock();
-    let project = state.enter(&caller, &project, GUEST)?;
-    let merge_request = state.merge_request(project, iid)?;
-    let files = |sha: &Option<String>| {
-        sha.as_ref().and_then(|sha| state.commits.get(sha)).map(|commit| commit.tree.clone())
-    };
-    let before = files(&merge_request.base_sha).unwrap_or_default();
-    let after = files(&merge_request.sha).unwrap_or_default();
-    let paths: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let diff = |path: &&String| -> Value {
-        json!({
-            "diff": "",
-            "collapsed": false,
-            "too_large": false,
-            "new_path": path,
-            "old_path": path,
-            "a_mode": if before.contains_key(*path) { "100644" } else { "0" },
-            "b_mode": if after.contains_key(*path) { "100644" } else { "0" },
-            "new_file": !before.contains_key(*path),
-            "renamed_file": false,
-            "deleted_file": !after.contains_key(*path),
-            "generated_file": false,
-        })
-    };
-    let diffs: Vec<_> =
-        paths.iter().filter(|path| before.get(**path) != after.get(**path)).map(diff).collect();
-    Ok(paginate(&request, &params, &diffs))
 }
 
 fn own_commits<'state>(

@@ -81,7 +81,7 @@ impl State {
                 self.fire(project, event, &body)?;
             }
             if let Some(branch) = push.reference.strip_prefix("refs/heads/").filter(|_| push.after != ZERO) {
-                self.source_branch_moved(project, branch, &push.before, &push.after, user)?;
+                self.source_branch_moved(project, branch, &push.after, user)?;
             }
         }
         Ok(())

@@ -139,7 +139,7 @@ url: text
     assert_eq!(states.first().unwrap(), &"ready", "newest first: {states:?}");
 
     let mut listed = list(&world).await.remove(0);
-    for own in ["asked", "decision", "history", "hold", "trouble"] {
+    for own in ["asked", "decision", "history", "hold", "next", "trouble"] {
         listed[own] = preview[own].clone();
     }
     assert_eq!(listed, preview, "the rest is as in the list");

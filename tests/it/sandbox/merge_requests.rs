@@ -156,3 +156,61 @@ async fn changed_files_are_listed() {
     assert_eq!((&diffs[0]["new_path"], &diffs[0]["new_file"]), (&json!("index.html"), &json!(true)));
     assert_eq!(world.merge_request().await["changes_count"], "1");
 }
+
+#[tokio::test]
+async fn what_is_compared_is_the_head_with_where_it_left_its_target() {
+    let world = World::new().await;
+    world
+        .control("projects/42/push", json!({ "refs": [{ "ref": "main", "files": { "a": "1", "b": "2" } }] }))
+        .await;
+    world.control("projects/42/push", json!({ "refs": [{ "ref": "next", "files": { "c": "3" } }] })).await;
+    let actions = json!([
+        { "action": "move", "previous_path": "a", "file_path": "web/a" },
+        { "action": "delete", "file_path": "b" },
+        { "action": "create", "file_path": "web/d", "content": "4" },
+    ]);
+    let commit =
+        json!({ "branch": "moved", "start_branch": "next", "commit_message": "Move", "actions": actions });
+    world.ask(DEV, Method::POST, "repository/commits", Some(commit)).await.expect(201);
+    let opening = json!({ "source_branch": "moved", "target_branch": "next", "title": "Move" });
+    world.ask(DEV, Method::POST, "merge_requests", Some(opening)).await.expect(201);
+    // The target goes on; what it gets does not count.
+    world.control("projects/42/push", json!({ "refs": [{ "ref": "next", "files": { "e": "5" } }] })).await;
+    let changed = async || {
+        let diffs = world.get("merge_requests/1/diffs").await.expect(200);
+        let diffs = diffs.as_array().unwrap().clone();
+        let kind = |diff: &Value| {
+            ["new_file", "renamed_file", "deleted_file"].into_iter().find(|kind| diff[kind] == true)
+        };
+        let shown = diffs.iter().map(|diff| {
+            format!("{} {} {}", diff["old_path"], diff["new_path"], kind(diff).unwrap_or("modified"))
+        });
+        (world.merge_request().await["changes_count"].clone(), shown.collect::<Vec<_>>())
+    };
+    let moved = [
+        r#""b" "b" deleted_file"#.to_owned(),
+        r#""a" "web/a" renamed_file"#.to_owned(),
+        r#""web/d" "web/d" new_file"#.to_owned(),
+    ];
+    assert_eq!(changed().await, (json!("3"), moved.to_vec()));
+    // Another target is another comparison: `next` had added a file of its own.
+    let base = world.merge_request().await["diff_refs"]["base_sha"].clone();
+    world.dev_put("merge_requests/1", json!({ "target_branch": "main" })).await.expect(200);
+    let (count, files) = changed().await;
+    assert_eq!((count, files.len()), (json!("4"), 4), "{files:?}");
+    assert_ne!(world.merge_request().await["diff_refs"]["base_sha"], base);
+}
+
+#[tokio::test]
+async fn more_files_than_gitlab_lists_are_counted_with_a_plus() {
+    let world = World::new().await;
+    let files: std::collections::BTreeMap<_, _> = (0..1001).map(|n| (format!("many/{n:04}"), "x")).collect();
+    world.control("projects/42/push", json!({ "refs": [{ "ref": "many", "files": files }] })).await;
+    let opening = json!({ "source_branch": "many", "target_branch": "main", "title": "Many" });
+    world.ask(DEV, Method::POST, "merge_requests", Some(opening)).await.expect(201);
+    assert_eq!(world.merge_request().await["changes_count"], "1000+");
+    let last = world.get("merge_requests/1/diffs?per_page=100&page=10").await.expect(200);
+    assert_eq!(last.as_array().unwrap().len(), 100);
+    let none = world.get("merge_requests/1/diffs?per_page=100&page=11").await.expect(200);
+    assert_eq!(none, json!([]));
+}

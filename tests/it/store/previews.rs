@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use greenroom::{
     preview::{
-        CommitStatus, CommitStatusState, Deployment, FileAt, Hold, HoldOrigin, MrKey, Preview, PreviewName,
-        ProjectId, Release, Said, Serving, Sha, State,
+        CommitStatus, CommitStatusState, Compared, Deployment, FileAt, Hold, HoldOrigin, MrKey, Preview,
+        PreviewName, ProjectId, Release, Said, Serving, Sha, State,
     },
     store::{Error, HistoryEntry, Store},
 };
@@ -77,8 +77,10 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         since,
         origin,
     });
+    let compared = (sha(), sha(), prop::collection::vec(text(), 0..3), option::of(text()))
+        .prop_map(|(base, head, globs, hit)| Compared { base, head, globs, hit });
     let names = (key, text(), text(), text(), text(), text(), text());
-    let times = (any::<[i64; 4]>(), any::<[Option<i64>; 5]>());
+    let times = (any::<[i64; 4]>(), any::<[Option<i64>; 7]>());
     let file = (sha(), text()).prop_map(|(sha, text)| FileAt { sha, text });
     let ids = (
         any::<[Option<u64>; 2]>(),
@@ -95,16 +97,25 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         option::of(deployment),
         option::of(commit_status),
         option::of(hold),
+        option::of(compared),
     );
     (names, times, ids, parts).prop_map(
         |(
             (key, project_path, source_branch, reason, next, url, engine),
             (
                 [created_at, updated_at, note_seen_at, looked_at],
-                [expires_at, deployed_at, stopped_at, unseen_since, found_at],
+                [
+                    expires_at,
+                    deployed_at,
+                    stopped_at,
+                    unseen_since,
+                    found_at,
+                    place_since,
+                    waits_for_place_since,
+                ],
             ),
             ([note_id, environment_id], [environment_seen, at_rest, note_begun], note_digest, decision, file),
-            (state, sha, serving, release, deployment, commit_status, hold),
+            (state, sha, serving, release, deployment, commit_status, hold, compared),
         )| Preview {
             name: PreviewName::new(&project_path, key),
             key,
@@ -138,6 +149,9 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             hold,
             unseen_since,
             found_at,
+            compared,
+            place_since,
+            waits_for_place_since,
         },
     )
 }

@@ -2,7 +2,7 @@
 
 use greenroom::{
     preview::{Cause, MrKey, Preview, State},
-    store::Sweep,
+    store::{Lane, Sweep},
 };
 
 use super::{mr, preview};

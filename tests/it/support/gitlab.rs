@@ -116,7 +116,11 @@ impl Gitlab {
     /// Pushes one commit that removes a file.
     pub async fn remove_file(&self, branch: &str, path: &str) {
         let actions = json!([{ "action": "delete", "file_path": path }]);
-        let commit = json!({ "branch": branch, "commit_message": "Remove a file", "actions": actions });
+        self.commit(json!({ "branch": branch, "commit_message": "Remove a file", "actions": actions })).await;
+    }
+
+    /// Makes and pushes one commit out of file actions, as the API takes it.
+    pub async fn commit(&self, commit: Value) {
         self.ask(Method::POST, &api("repository/commits"), Some(commit)).await;
     }
 

@@ -19,6 +19,9 @@ use url::Url;
 
 use super::{PATIENCE, free_address, until};
 
+/// The settings file, in the folder that it is started in.
+const SETTINGS: &str = "greenroom.toml";
+
 /// `greenroom serve` on a free port of its own, with a data folder of its own and nothing of our environment.
 pub struct Greenroom {
     address: SocketAddr,
@@ -34,6 +37,19 @@ impl Greenroom {
         let greenroom = Self::prepare(settings);
         greenroom.spawn().await;
         greenroom
+    }
+
+    /// The same with this text as its `greenroom.toml`.
+    pub async fn start_with_file(settings: &[(&str, &str)], file: &str) -> Self {
+        let greenroom = Self::prepare(settings);
+        greenroom.write_settings(file);
+        greenroom.spawn().await;
+        greenroom
+    }
+
+    /// Writes its `greenroom.toml`; it counts from the next start.
+    pub fn write_settings(&self, file: &str) {
+        fs::write(self.home.path().join(SETTINGS), file).unwrap();
     }
 
     fn prepare(settings: &[(&str, &str)]) -> Self {
@@ -62,6 +78,15 @@ impl Greenroom {
         let child = Command::new(env!("CARGO_BIN_EXE_greenroom"))
             .arg("serve")
             .args(self.settings.iter().filter(|set| is_flag(set)).flat_map(|(name, value)| [name, value]))
+            .args(
+                self.home
+                    .path()
+                    .join(SETTINGS)
+                    .exists()
+                    .then_some(["--config", SETTINGS])
+                    .into_iter()
+                    .flatten(),
+            )
             .env_clear()
             .envs(self.settings.iter().filter(|set| !is_flag(set)).map(|(name, value)| (name, value)))
             .current_dir(self.home.path())

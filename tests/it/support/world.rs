@@ -26,17 +26,22 @@ impl World {
 
     /// With these settings over the usual ones.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
-        Self::after(Before::start().await, settings).await
+        Self::start_with_file(settings, "").await
+    }
+
+    /// With these settings and this `greenroom.toml`.
+    pub async fn start_with_file(settings: &[(&str, &str)], file: &str) -> Self {
+        Self::after(Before::start().await, settings, file).await
     }
 
     /// As [`Self::start_with`], but nobody holds what is said to GitLab's OpenAPI document: for tests that say so much that
     /// Prism would be busy for hours.
     pub async fn unjudged(settings: &[(&str, &str)]) -> Self {
-        Self::after(Before::connect(false).await, settings).await
+        Self::after(Before::connect(false).await, settings, "").await
     }
 
-    async fn after(before: Before, settings: &[(&str, &str)]) -> Self {
-        let world = before.greenroom(settings).await;
+    async fn after(before: Before, settings: &[(&str, &str)], file: &str) -> Self {
+        let world = before.greenroom_with_file(settings, file).await;
         // It asks once how GitLab and its token are; who counts calls begins after that.
         until("greenroom has asked for its token's health", PATIENCE, || async {
             let asked =
@@ -71,6 +76,10 @@ impl Before {
 
     /// Starts it, with these settings over the usual ones.
     pub async fn greenroom(self, settings: &[(&str, &str)]) -> World {
+        self.greenroom_with_file(settings, "").await
+    }
+
+    async fn greenroom_with_file(self, settings: &[(&str, &str)], file: &str) -> World {
         let Self { wire, gitlab, address } = self;
         let usual = [
             ("GREENROOM_LISTEN", address.as_str()),
@@ -79,7 +88,12 @@ impl Before {
             ("GREENROOM_GITLAB_RATE", "off"),
             ("GREENROOM_WEBHOOK_SIGNING_TOKEN", SIGNING_TOKEN),
         ];
-        let greenroom = Greenroom::start(&[usual.as_slice(), settings].concat()).await;
+        let settings = [usual.as_slice(), settings].concat();
+        let greenroom = if file.is_empty() {
+            Greenroom::start(&settings).await
+        } else {
+            Greenroom::start_with_file(&settings, file).await
+        };
         World { greenroom, wire, gitlab }
     }
 }
