@@ -70,6 +70,12 @@ impl SecretsInUse {
                 self.credentials.default.secret = new;
                 self.forge.replace_tokens(self.credentials.clone());
             }
+            Secret::ProjectToken(table) => {
+                if let Some((_, token)) = self.credentials.projects.get_mut(table) {
+                    token.secret = new;
+                }
+                self.forge.replace_tokens(self.credentials.clone());
+            }
             Secret::ApiToken => self.api_token.replace(new),
             Secret::SigningTokens => {
                 self.signing = list(new.expose_secret()).map(SecretString::from).collect();
@@ -93,7 +99,7 @@ fn check(secret: Secret, text: &str) -> Result<(), String> {
     match secret {
         Secret::SigningTokens => list(text).try_for_each(check_signing_token),
         Secret::SecretTokens => list(text).next().map(drop).ok_or_else(|| String::from("holds no token")),
-        Secret::GitLabToken | Secret::ApiToken => {
+        Secret::GitLabToken | Secret::ProjectToken(_) | Secret::ApiToken => {
             HeaderValue::from_str(text).map(drop).map_err(|_| String::from("holds no token"))
         }
     }

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
-use crate::gitlab::{self, ArtifactLimits, Credentials, Forge};
+use crate::gitlab::{self, ArtifactLimits, Credentials, Forge, Token};
 use crate::reconcile::{Awaited, Brake, Controller, Links, Parts, forget_foreign_instances};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
@@ -129,10 +129,7 @@ impl Server {
         forget_foreign_instances(&store).await?;
         let limits = Limits { archive_bytes: settings.artifact_max_bytes, ..Limits::default() };
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
-        let credentials = Credentials::one(gitlab::Token {
-            name: String::from("GREENROOM_GITLAB_TOKEN"),
-            secret: settings.gitlab_token.clone(),
-        });
+        let credentials = credentials(&settings);
         let forge = Forge::new(gitlab::Settings {
             url: settings.gitlab_url.clone(),
             credentials: credentials.clone(),
@@ -237,10 +234,9 @@ impl Server {
         health.set("settings", found.collect());
         let beside = TaskTracker::new();
         beside.spawn(webhook::watch(hooks, health.clone(), every, settings.resync_interval, stop.clone()));
-        beside.spawn(tell_of_gitlab(forge.clone(), health, every, stop.clone()));
         beside.spawn(secrets.follow(settings.secret_files, stop.clone()));
         let asked = stop.clone();
-        beside.spawn(async move { forge.watch_health(&asked).await });
+        beside.spawn(async move { forge.watch_health(|found| health.set("gitlab", found), &asked).await });
         beside.close();
         tracing::info!(%address, instance, gitlab = %settings.gitlab_url, "serving");
         Ok(Self { http: handle, http_task, controller, beside, stop, store, _lock: lock })
@@ -308,12 +304,14 @@ fn links(settings: &Settings) -> Links {
     }
 }
 
-/// Hands on what is known of GitLab's health.
-async fn tell_of_gitlab(forge: Forge, health: Health, every: Duration, stop: CancellationToken) {
-    while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
-        let found = forge.health().warnings().into_iter();
-        health.set("gitlab", found.map(|found| Warning::new(found.code, found.text, found.remedy)).collect());
-    }
+/// The tokens for GitLab, each with the projects it is for.
+fn credentials(settings: &Settings) -> Credentials {
+    let default =
+        Token { name: String::from("GREENROOM_GITLAB_TOKEN"), secret: settings.gitlab_token.clone() };
+    let own = settings.per_project.token_files().map(|(projects, file)| {
+        (projects.clone(), Token { name: file.origin.clone(), secret: file.value.token.clone() })
+    });
+    Credentials { default, projects: own.collect() }
 }
 
 fn new_instance() -> String {

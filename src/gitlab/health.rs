@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 use super::{Call, Error, Forge, built};
 use crate::clock::Clock;
+use crate::telemetry::Warning;
 
 /// The oldest GitLab that greenroom is made for, major and minor. It is the first whose webhooks carry an id that stays the
 /// same when a delivery is repeated; before 17 the API of environments keeps no description, which is how we know ours.
@@ -55,40 +56,25 @@ pub struct TokenHealth {
     pub refused: bool,
 }
 
-/// Something that works still, or not any more, and wants an operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Warning {
-    /// A fixed name: `gitlab_old`, `gitlab_unavailable`, `token_expires`, `token_refused`, `token_scope`.
-    pub code: &'static str,
-    /// What is wrong.
-    pub text: String,
-    /// What to do.
-    pub remedy: String,
-}
-
 impl Health {
     /// Everything that an operator should know, the worst first.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if let Some(why) = &self.unavailable {
-            warnings.push(Warning {
-                code: "gitlab_unavailable",
-                text: why.clone(),
-                remedy: String::from(
-                    "see whether GREENROOM_GITLAB_URL is right and GitLab can be reached from here",
-                ),
-            });
+            warnings.push(Warning::new(
+                "gitlab_unavailable",
+                why.clone(),
+                "see whether GREENROOM_GITLAB_URL is right and GitLab can be reached from here",
+            ));
         }
         warnings.extend(self.tokens.iter().flat_map(|token| token.warnings(self.checked_on)));
         if let Some(version) = self.version.as_ref().filter(|version| is_old(version)) {
             let (major, minor) = OLDEST;
-            warnings.push(Warning {
-                code: "gitlab_old",
-                text: format!("GitLab is {version}, and greenroom is made for {major}.{minor} and newer"),
-                remedy: String::from(
-                    "upgrade GitLab; until then some of what greenroom promises may not hold",
-                ),
-            });
+            warnings.push(Warning::new(
+                "gitlab_old",
+                format!("GitLab is {version}, and greenroom is made for {major}.{minor} and newer"),
+                "upgrade GitLab; until then some of what greenroom promises may not hold",
+            ));
         }
         warnings
     }
@@ -100,28 +86,28 @@ impl TokenHealth {
         let renew = "rotate it in GitLab and put the new one in its place; a token in a file is taken without a restart";
         let mut warnings = Vec::new();
         if self.refused {
-            warnings.push(Warning {
-                code: "token_refused",
-                text: format!("GitLab refuses the token of {name}: it is expired, revoked or mistyped"),
-                remedy: renew.to_owned(),
-            });
+            warnings.push(Warning::new(
+                "token_refused",
+                format!("GitLab refuses the token of {name}: it is expired, revoked or mistyped"),
+                renew.to_owned(),
+            ));
         }
         let soon = today.map(|today| today.saturating_add(SOON.days()));
         if let Some(end) = self.expires_at.filter(|end| soon.is_some_and(|soon| *end <= soon)) {
-            warnings.push(Warning {
-                code: "token_expires",
-                text: format!("the token of {name} expires on {end}"),
-                remedy: renew.to_owned(),
-            });
+            warnings.push(Warning::new(
+                "token_expires",
+                format!("the token of {name} expires on {end}"),
+                renew.to_owned(),
+            ));
         }
         if let Some(scopes) = self.scopes.as_ref().filter(|scopes| !scopes.iter().any(|scope| scope == "api"))
         {
             let has = if scopes.is_empty() { "none that is known" } else { &scopes.join(", ") };
-            warnings.push(Warning {
-                code: "token_scope",
-                text: format!("the token of {name} lacks the scope `api` (it has {has})"),
-                remedy: String::from("create a token with scope `api` and role Developer"),
-            });
+            warnings.push(Warning::new(
+                "token_scope",
+                format!("the token of {name} lacks the scope `api` (it has {has})"),
+                "create a token with scope `api` and role Developer",
+            ));
         }
         warnings
     }
@@ -151,22 +137,17 @@ impl Forge {
         self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks at once, every day and when tokens were replaced, until stopped. What is new to warn of goes to the log.
-    pub async fn watch_health(&self, stop: &CancellationToken) {
+    /// Asks at once, every day and when tokens were replaced, until stopped. Each time `tell` gets everything that there is
+    /// to warn of.
+    pub async fn watch_health(&self, tell: impl Fn(Vec<Warning>) + Send, stop: &CancellationToken) {
         let quietly = self.in_background();
         loop {
-            let before = self.health();
             let mut now = tokio::select! {
                 now = quietly.ask_health() => now,
                 () = stop.cancelled() => return,
             };
-            now.version = now.version.or_else(|| before.version.clone());
-            let known = before.warnings();
-            for Warning { code, text, remedy } in
-                now.warnings().into_iter().filter(|new| !known.contains(new))
-            {
-                tracing::warn!(code, "{text}; {remedy}");
-            }
+            now.version = now.version.or_else(|| self.health().version);
+            tell(now.warnings());
             let pause = if now.unavailable.is_some() { AGAIN } else { DAILY };
             *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = now;
             tokio::select! {

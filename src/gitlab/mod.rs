@@ -41,7 +41,7 @@ pub use calls::CallCount;
 pub use credentials::{Credentials, Token};
 pub use environments::{DeploymentOutcome, Environment, EnvironmentState};
 pub use error::{Class, Error};
-pub use health::{Health, OLDEST, TokenHealth, Warning};
+pub use health::{Health, OLDEST, TokenHealth};
 pub use merge_requests::OpenMergeRequest;
 pub use notes::Note;
 

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use layer::{DEFAULTS, Layer, Origin};
@@ -26,6 +26,7 @@ pub use rate::Rate;
 pub use secret_file::{Secret, SecretFile};
 
 use crate::outgoing::Roots;
+use crate::preview::CommitStatusMode;
 use address::{domain, gitlab_base, web_url};
 use layer::{Layers, Value};
 
@@ -245,6 +246,9 @@ impl Reader {
         let resync_interval = self.duration("resync_interval", Duration::from_secs(1));
         let unseen_after = self.duration("unseen_after", Duration::from_secs(1));
         let brake_settle = self.duration("brake_settle", Duration::from_secs(1));
+        let commit_status = self.parsed("commit_status", "use `off`, `info` or `required`", |text| {
+            text.parse::<CommitStatusMode>().map_err(|error| error.to_string())
+        });
         let keep_deliveries = self.duration("keep_deliveries", Duration::from_mins(1));
         let keep_history = self.duration("keep_history", Duration::from_mins(1));
         let artifact_max_bytes =
@@ -285,7 +289,7 @@ impl Reader {
             ),
             data_dir,
             projects: projects?,
-            per_project: per_project.clone(),
+            per_project: commit_status.map(|_| per_project.clone())?,
             resync_interval: resync_interval?,
             unseen_after: unseen_after?,
             brake_settle: brake_settle?,
@@ -295,7 +299,7 @@ impl Reader {
             keep_history: keep_history?,
             artifact_max_bytes: artifact_max_bytes?,
             log_json: log_json?,
-            secret_files: self.secret_files(),
+            secret_files: self.secret_files(per_project),
             warnings,
         })
     }
@@ -308,7 +312,7 @@ impl Reader {
         })
     }
 
-    fn secret_files(&self) -> Vec<SecretFile> {
+    fn secret_files(&self, per_project: &Projects) -> Vec<SecretFile> {
         let secrets = [
             ("gitlab_token", Secret::GitLabToken),
             ("webhook_signing_token", Secret::SigningTokens),
@@ -319,7 +323,11 @@ impl Reader {
             let value = self.layers.get(key)?;
             Some(SecretFile::new(secret, format!("{}_FILE", layer::variable(key)), &value.file?, &value.text))
         };
-        secrets.into_iter().filter_map(file).collect()
+        let of_tables = per_project.token_files().enumerate().map(|(i, (_, given))| {
+            let TokenFile { path, token } = &given.value;
+            SecretFile::new(Secret::ProjectToken(i), given.origin.clone(), path, token.expose_secret())
+        });
+        secrets.into_iter().filter_map(file).chain(of_tables).collect()
     }
 
     fn warnings(&self, listen: SocketAddr, public_url: &Url) -> Vec<String> {

@@ -88,6 +88,11 @@ impl Projects {
         }
     }
 
+    /// The files with API tokens, each with the projects it is for; of several the last counts.
+    pub fn token_files(&self) -> impl Iterator<Item = (&ProjectFilter, &Given<TokenFile>)> {
+        self.tables.iter().filter_map(|table| Some((&table.projects, table.gitlab_token_file.as_ref()?)))
+    }
+
     /// What holds for the project with this path.
     pub fn of(&self, path: &str) -> ProjectSettings {
         let Given { value: filter, origin } = &self.served;

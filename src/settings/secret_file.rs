@@ -12,6 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 pub enum Secret {
     /// The API token for GitLab.
     GitLabToken,
+    /// The API token for the projects of a table, by its place among those that have one.
+    ProjectToken(usize),
     /// The webhook signing tokens.
     SigningTokens,
     /// The webhook secret tokens.

@@ -180,9 +180,10 @@ impl World {
                 .lines()
                 .find_map(|line| line.strip_prefix(name))
                 .unwrap_or_else(|| panic!("{metrics}"));
-            line.trim().parse().expect("a number")
+            line.trim().parse::<u64>().expect("a number")
         };
-        (number("greenroom_queue_keys{kind=\"due\"}"), number("greenroom_look_seconds_count"))
+        let ended = number("greenroom_looks_done_total") + number("greenroom_looks_failed_total");
+        (number("greenroom_queue_keys{kind=\"due\"}"), ended)
     }
 
     pub async fn preview(&self, mr: u64) -> Option<Value> {
