@@ -94,22 +94,24 @@ async fn receive(delivery: VerifiedDelivery, intake: web::Data<Intake>) -> HttpR
 
 fn log(delivery: &VerifiedDelivery, accepted: Result<&Accepted, &store::Error>) {
     let VerifiedDelivery { id, event, meaning } = delivery;
-    let span = tracing::info_span!(
-        "delivery",
-        delivery.id = id,
-        event,
-        outcome = meaning.outcome().as_str(),
-        mr.key = tracing::field::Empty,
-    );
-    if let Meaning::Look { key, .. } = meaning {
-        span.record("mr.key", tracing::field::display(key));
+    // What is usual is told at `debug`: a line for each delivery costs more than all else that is done with it, and the
+    // look that follows tells of itself.
+    match (accepted, meaning) {
+        (Err(error), _) => {
+            tracing::error!(delivery.id = id, event, %error, "a delivery could not be stored");
+        }
+        (Ok(Accepted::Repeated), _) => tracing::debug!(delivery.id = id, event, "a delivery came again"),
+        (_, Meaning::Look { key, .. }) => {
+            tracing::debug!(delivery.id = id, event, mr.key = %key, "a delivery asks for a look");
+        }
+        (_, Meaning::Irrelevant(why)) => {
+            tracing::debug!(delivery.id = id, event, why, "a delivery is irrelevant");
+        }
+        (_, Meaning::Unknown(kind)) => {
+            tracing::info!(delivery.id = id, event, kind, "a delivery is of an unknown kind");
+        }
+        (_, Meaning::Unreadable(why)) => {
+            tracing::warn!(delivery.id = id, event, why, "a delivery is unreadable");
+        }
     }
-    span.in_scope(|| match (accepted, meaning) {
-        (Err(error), _) => tracing::error!(%error, "a delivery could not be stored"),
-        (Ok(Accepted::Repeated), _) => tracing::debug!("a delivery came again"),
-        (_, Meaning::Look { .. }) => tracing::info!("a delivery asks for a look"),
-        (_, Meaning::Irrelevant(why)) => tracing::debug!(why, "a delivery is irrelevant"),
-        (_, Meaning::Unknown(kind)) => tracing::info!(kind, "a delivery is of an unknown kind"),
-        (_, Meaning::Unreadable(why)) => tracing::warn!(why, "a delivery is unreadable"),
-    });
 }

@@ -28,7 +28,8 @@ impl Table {
         sorted.sort_unstable_by(f64::total_cmp);
         let (Some(least), Some(most)) = (sorted.first(), sorted.last()) else { return };
         let median = sorted[sorted.len() / 2];
-        let spread = if sorted.len() > 1 { format!("{} – {}", short(*least), short(*most)) } else { String::new() };
+        let spread =
+            if sorted.len() > 1 { format!("{} – {}", short(*least), short(*most)) } else { String::new() };
         let (aim, holds) = match aim {
             Aim::None => (String::new(), ""),
             Aim::AtLeast(bound) => (format!("≥ {bound}"), if median >= bound { "holds" } else { "MISSED" }),
@@ -73,7 +74,8 @@ pub fn machine() -> String {
         line.split_once(':').map_or_else(String::new, |(_, value)| value.trim().to_owned())
     };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let memory = field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
+    let memory =
+        field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
     let model = field(&read("/proc/cpuinfo"), "model name");
     format!("on {cores} processors ({model}), {} GiB of memory; servers and load share them", memory >> 20)
 }

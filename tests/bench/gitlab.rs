@@ -109,7 +109,11 @@ impl Gitlab {
     pub async fn open(&self, branches: &[String]) -> anyhow::Result<Vec<u64>> {
         let open = |branch: &String| {
             let wanted = json!({ "source_branch": branch, "target_branch": "main", "title": branch });
-            async { self.api(Method::POST, "merge_requests", Some(wanted)).await?["iid"].as_u64().context("no iid") }
+            async {
+                self.api(Method::POST, "merge_requests", Some(wanted)).await?["iid"]
+                    .as_u64()
+                    .context("no iid")
+            }
         };
         at_once(branches.iter().map(open)).await
     }
@@ -163,7 +167,8 @@ impl Gitlab {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-        let request = self.http.request(method, format!("{}/{path}", self.url())).header("PRIVATE-TOKEN", PERSON);
+        let request =
+            self.http.request(method, format!("{}/{path}", self.url())).header("PRIVATE-TOKEN", PERSON);
         let answer = match body {
             Some(body) => request.json(&body),
             None => request,
@@ -175,7 +180,9 @@ impl Gitlab {
     }
 }
 
-async fn at_once<T>(all: impl Iterator<Item = impl Future<Output = anyhow::Result<T>>>) -> anyhow::Result<Vec<T>> {
+async fn at_once<T>(
+    all: impl Iterator<Item = impl Future<Output = anyhow::Result<T>>>,
+) -> anyhow::Result<Vec<T>> {
     futures::stream::iter(all).buffered(PEOPLE).try_collect().await
 }
 

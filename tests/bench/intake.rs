@@ -56,9 +56,14 @@ pub fn measure(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
             let cpu = server.cpu()?;
             let answers = load::run(server.address, &deliveries)?;
             let cpu = (server.cpu()? - cpu).as_secs_f64() * 1e6 / answers.all as f64;
+            let (p50, p99) = (answers.percentile(0.50), answers.percentile(0.99));
+            super::say(&format!(
+                "  {:.0}/s, p50 {p50:.1?}, p99 {p99:.1?}, {cpu:.1} µs of processor time each",
+                answers.per_second
+            ))?;
             figures.per_second.push(answers.per_second);
-            figures.p50.push(milliseconds(answers.percentile(0.50)));
-            figures.p99.push(milliseconds(answers.percentile(0.99)));
+            figures.p50.push(milliseconds(p50));
+            figures.p99.push(milliseconds(p99));
             figures.cpu.push(cpu);
             figures.memory.push(server.peak_memory()?);
             figures.load_cpu.push(answers.own_cpu * 100.0);

@@ -30,6 +30,7 @@ pub fn latency(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
             say(&format!("latency: {branch} of {ROUNDS}"))?;
             let iid = gitlab.open(std::slice::from_ref(branch)).await?[0];
             let job = gitlab.start_pipeline(iid).await?;
+            until(|| greenroom.knows(iid)).await?;
             greenroom.rest().await?;
             let host = greenroom.host(iid).await?;
             let began = Instant::now();
@@ -39,7 +40,8 @@ pub fn latency(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
                 anyhow::Ok(began.elapsed())
             };
             let comment = async {
-                let ready = |comments: Vec<String>| comments.iter().any(|text| text.contains("Preview: ready"));
+                let ready =
+                    |comments: Vec<String>| comments.iter().any(|text| text.contains("Preview: ready"));
                 until(|| async { Ok(ready(gitlab.comments(iid).await?)) }).await?;
                 anyhow::Ok(began.elapsed())
             };
@@ -66,7 +68,7 @@ const BURST: usize = 1_000;
 const WATCHED: usize = 10_000;
 const ROUNDS: usize = 3;
 /// A time between two resyncs in which one ends.
-const INTERVAL: &str = "30s";
+const INTERVAL: &str = "1m";
 
 #[derive(Default)]
 struct Figures {
@@ -101,7 +103,9 @@ pub fn projects(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
     table.row("of them writes", &figures.writes, "", Aim::AtMost(6.0));
     table.row("processor time", &figures.cpu, "s", Aim::None);
     table.row("peak memory", &figures.memory, "MiB", Aim::AtMost(64.0));
-    table.heading(&format!("resync of {WATCHED} merge requests that do not change, {BURST} of them with a preview"));
+    table.heading(&format!(
+        "resync of {WATCHED} merge requests that do not change, {BURST} of them with a preview"
+    ));
     table.row("time", &figures.resync, "s", Aim::None);
     table.row("GitLab calls that list merge requests", &figures.lists, "", Aim::AtMost(100.0));
     table.row("other GitLab calls", &figures.others, "", Aim::None);
@@ -120,7 +124,8 @@ async fn burst(gitlab: &Gitlab, folder: &Path, figures: &mut Figures) -> anyhow:
     let (began, cpu) = (Instant::now(), greenroom.server.cpu()?);
     let opened = gitlab.open(&branches).await?;
     until(|| greenroom.has_ready(BURST)).await?;
-    figures.ready.push(began.elapsed().as_secs_f64());
+    let ready = began.elapsed();
+    figures.ready.push(ready.as_secs_f64());
     greenroom.rest().await?;
     figures.cpu.push((greenroom.server.cpu()? - cpu).as_secs_f64());
     figures.memory.push(greenroom.server.peak_memory()?);
@@ -128,6 +133,7 @@ async fn burst(gitlab: &Gitlab, folder: &Path, figures: &mut Figures) -> anyhow:
     let each = |calls: usize| calls as f64 / BURST as f64;
     figures.calls.push(each(calls.len()));
     figures.writes.push(each(calls.iter().filter(|call| call.is_write()).count()));
+    say(&format!("  all ready after {ready:.1?}, {} calls", calls.len()))?;
     let last = *opened.last().context("nothing was opened")?;
     let page = greenroom.visit(&greenroom.host(last).await?).await?;
     ensure!(page.contains(&branches[BURST - 1]), "the link of !{last} shows {page}");
@@ -147,6 +153,7 @@ async fn resync(gitlab: &Gitlab, folder: &Path, figures: &mut Figures) -> anyhow
     let cpu = greenroom.server.cpu()?;
     let (time, calls) = quiet(gitlab, &greenroom).await?;
     let lists = calls.iter().filter(|call| call.is_list()).count();
+    say(&format!("  {} calls in {time:.1?}, {lists} of them lists", calls.len()))?;
     figures.resync.push(time.as_secs_f64());
     figures.lists.push(lists as f64);
     figures.others.push((calls.len() - lists) as f64);
@@ -221,9 +228,16 @@ impl Greenroom {
         Ok(self.metric(r#"greenroom_previews{kind="ready"}"#).await? == count as u64)
     }
 
+    /// Whether the merge request has a preview, in whatever state.
+    async fn knows(&self, iid: u64) -> anyhow::Result<bool> {
+        let url = format!("http://{}/api/v1/previews/{PROJECT}/{iid}", self.server.address);
+        Ok(self.http.get(url).send().await?.status().is_success())
+    }
+
     /// The host name of a merge request's preview.
     async fn host(&self, iid: u64) -> anyhow::Result<String> {
-        let preview: Value = serde_json::from_str(&self.get(&format!("/api/v1/previews/{PROJECT}/{iid}")).await?)?;
+        let preview: Value =
+            serde_json::from_str(&self.get(&format!("/api/v1/previews/{PROJECT}/{iid}")).await?)?;
         let url = preview["url"].as_str().context("no link")?;
         Ok(url.trim_start_matches("http://").trim_end_matches('/').to_owned())
     }

@@ -116,9 +116,7 @@ pub fn greenroom(folder: &Path, gitlab: &str, settings: &[(&str, &str)]) -> anyh
 /// Debian's `webhook`, which knows the token; `runs` a command, or goes no further than reading the body.
 pub fn webhook(folder: &Path, runs: bool) -> anyhow::Result<Server> {
     let address = free_address()?;
-    let is = |source: &str, name: &str, value: &str| {
-        json!({ "match": { "type": "value", "value": value, "parameter": { "source": source, "name": name } } })
-    };
+    let is = |source: &str, name: &str, value: &str| json!({ "match": { "type": "value", "value": value, "parameter": { "source": source, "name": name } } });
     let token = is("header", "X-Gitlab-Token", SECRET_TOKEN);
     let rule = if runs { token } else { json!({ "and": [token, is("payload", "object_kind", "none")] }) };
     let hooks = folder.join("hooks.json");

@@ -51,8 +51,14 @@ impl Wanted {
             source_branch: params.text("source_branch"),
             target_branch: params.text("target_branch"),
             source_project: params.number("source_project_id"),
-            updated: Period { after: params.moment("updated_after"), before: params.moment("updated_before") },
-            created: Period { after: params.moment("created_after"), before: params.moment("created_before") },
+            updated: Period {
+                after: params.moment("updated_after"),
+                before: params.moment("updated_before"),
+            },
+            created: Period {
+                after: params.moment("created_after"),
+                before: params.moment("created_before"),
+            },
         }
     }
 
