@@ -55,7 +55,7 @@ pub fn measure(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
             let server = start(*rival, folder.path(), &gitlab)?;
             let cpu = server.cpu()?;
             let answers = load::run(server.address, &deliveries)?;
-            let cpu = (server.cpu()? - cpu).as_secs_f64() * 1e6 / answers.all as f64;
+            let cpu = (server.cpu()? - cpu) * 1e6 / answers.all as f64;
             let (p50, p99) = (answers.percentile(0.50), answers.percentile(0.99));
             super::say(&format!(
                 "  {:.0}/s, p50 {p50:.1?}, p99 {p99:.1?}, {cpu:.1} µs of processor time each",

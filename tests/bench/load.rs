@@ -110,7 +110,7 @@ pub fn run(server: SocketAddr, deliveries: &Deliveries) -> anyhow::Result<Answer
     let connections = (0..CONNECTIONS).map(|_| load.connection(server));
     runtime.block_on(futures::future::try_join_all(connections))?;
     let measured = load.began.elapsed().saturating_sub(WARM_UP);
-    let own_cpu = (own_cpu()? - cpu).as_secs_f64() / load.began.elapsed().as_secs_f64();
+    let own_cpu = (own_cpu()? - cpu) / load.began.elapsed().as_secs_f64();
     let mut took = load.took.into_inner();
     ensure!(!took.is_empty(), "no answer came after the warm-up");
     took.sort_unstable();
@@ -179,8 +179,9 @@ async fn receive(stream: &mut TcpStream, answer: &mut Vec<u8>) -> anyhow::Result
     }
 }
 
-/// The processor time that this thread has taken.
-fn own_cpu() -> anyhow::Result<Duration> {
+/// The processor time that this thread has taken, in seconds.
+fn own_cpu() -> anyhow::Result<f64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(Duration::from_nanos(text.split_whitespace().next().unwrap_or_default().parse()?))
+    let nanoseconds: f64 = text.split_whitespace().next().unwrap_or_default().parse()?;
+    Ok(nanoseconds / 1e9)
 }

@@ -127,7 +127,7 @@ async fn burst(gitlab: &Gitlab, folder: &Path, figures: &mut Figures) -> anyhow:
     let ready = began.elapsed();
     figures.ready.push(ready.as_secs_f64());
     greenroom.rest().await?;
-    figures.cpu.push((greenroom.server.cpu()? - cpu).as_secs_f64());
+    figures.cpu.push(greenroom.server.cpu()? - cpu);
     figures.memory.push(greenroom.server.peak_memory()?);
     let calls = gitlab.calls(0).await?;
     let each = |calls: usize| calls as f64 / BURST as f64;
@@ -157,7 +157,7 @@ async fn resync(gitlab: &Gitlab, folder: &Path, figures: &mut Figures) -> anyhow
     figures.resync.push(time.as_secs_f64());
     figures.lists.push(lists as f64);
     figures.others.push((calls.len() - lists) as f64);
-    figures.resync_cpu.push((greenroom.server.cpu()? - cpu).as_secs_f64());
+    figures.resync_cpu.push(greenroom.server.cpu()? - cpu);
     figures.resync_memory.push(greenroom.server.peak_memory()?);
     greenroom.server.stop()
 }

@@ -58,14 +58,14 @@ impl Server {
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
     }
 
-    /// The processor time that it and the children it waited for have taken.
-    pub fn cpu(&self) -> anyhow::Result<Duration> {
+    /// The processor time that it and the children it waited for have taken, in seconds.
+    pub fn cpu(&self) -> anyhow::Result<f64> {
         /// `USER_HZ`, which is 100 wherever Linux runs.
-        const TICK: Duration = Duration::from_millis(10);
+        const TICKS_PER_SECOND: f64 = 100.0;
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = stat.rsplit_once(')').context("no name")?;
         let ticks = fields.split_whitespace().skip(11).take(4).map(str::parse::<u32>);
-        Ok(TICK * ticks.sum::<Result<u32, _>>()?)
+        Ok(f64::from(ticks.sum::<Result<u32, _>>()?) / TICKS_PER_SECOND)
     }
 
     /// Asks it to end, and waits until it has.
