@@ -204,13 +204,18 @@ impl State {
     }
 
     pub(super) fn delivery(&self, number: u64) -> Option<&Delivery> {
-        self.deliveries.iter().find(|delivery| delivery.number == number)
+        self.place_of(number).map(|place| &self.deliveries[place])
     }
 
     fn settle(&mut self, number: u64, change: impl FnOnce(&mut Delivery)) {
-        if let Some(delivery) = self.deliveries.iter_mut().find(|delivery| delivery.number == number) {
-            change(delivery);
+        if let Some(place) = self.place_of(number) {
+            change(&mut self.deliveries[place]);
         }
+    }
+
+    /// They are in the order of their numbers, though some may have been forgotten.
+    fn place_of(&self, number: u64) -> Option<usize> {
+        self.deliveries.binary_search_by_key(&number, |delivery| delivery.number).ok()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::params::Params;
 use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
 use serde_json::Value;
 
 const DEFAULT_PER_PAGE: usize = 20;
@@ -11,6 +12,16 @@ const MAX_COUNTED: usize = 10_000;
 
 /// Answers 200 with the page of `items` that the request asks for.
 pub(super) fn paginate(request: &HttpRequest, params: &Params, items: &[Value]) -> HttpResponse {
+    paginate_by(request, params, items, |item| item)
+}
+
+/// As [`paginate`], for many items: only those on the page are made into JSON.
+pub(super) fn paginate_by<'items, T, J: Serialize>(
+    request: &HttpRequest,
+    params: &Params,
+    items: &'items [T],
+    shown: impl Fn(&'items T) -> J,
+) -> HttpResponse {
     let ask = |name: &str| {
         params.number(name).and_then(|number| usize::try_from(number).ok()).filter(|number| *number > 0)
     };
@@ -45,18 +56,18 @@ pub(super) fn paginate(request: &HttpRequest, params: &Params, items: &[Value]) 
         .collect::<Vec<_>>()
         .join(", ");
 
-    let shown = |number: Option<usize>| number.map(|number| number.to_string()).unwrap_or_default();
+    let header = |number: Option<usize>| number.map(|number| number.to_string()).unwrap_or_default();
     let mut answer = HttpResponse::Ok();
     answer
         .insert_header(("Link", links))
-        .insert_header(("X-Next-Page", shown(next)))
+        .insert_header(("X-Next-Page", header(next)))
         .insert_header(("X-Page", page.to_string()))
         .insert_header(("X-Per-Page", per_page.to_string()))
-        .insert_header(("X-Prev-Page", shown(previous)));
+        .insert_header(("X-Prev-Page", header(previous)));
     if counted {
         answer
             .insert_header(("X-Total", total.to_string()))
             .insert_header(("X-Total-Pages", last.to_string()));
     }
-    answer.json(&items[start..end])
+    answer.json(items[start..end].iter().map(shown).collect::<Vec<_>>())
 }

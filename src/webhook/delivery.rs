@@ -19,6 +19,9 @@ use crate::store::Delivery;
 /// The largest body GitLab sends.
 pub(super) const LARGEST_BODY: usize = 25 * 1024 * 1024;
 
+/// Room made for a body before any of it came, at most.
+const USUAL_BODY: usize = 64 * 1024;
+
 /// The longest delivery id kept as it came; GitLab's are UUIDs.
 const LONGEST_ID: usize = 200;
 
@@ -93,7 +96,7 @@ async fn body(headers: &HeaderMap, mut payload: Payload) -> Result<Bytes, Reject
     if announced.is_some_and(|length| length > LARGEST_BODY) {
         return Err(Rejection::TooLarge);
     }
-    let mut body = BytesMut::new();
+    let mut body = BytesMut::with_capacity(announced.unwrap_or_default().min(USUAL_BODY));
     while let Some(chunk) = payload.next().await {
         let chunk = chunk?;
         if body.len() + chunk.len() > LARGEST_BODY {

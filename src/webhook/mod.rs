@@ -98,27 +98,43 @@ async fn receive(delivery: VerifiedDelivery, intake: web::Data<Intake>) -> HttpR
 
 fn log(delivery: &VerifiedDelivery, accepted: Result<&Accepted, &store::Error>) {
     let VerifiedDelivery { id, event, meaning } = delivery;
-    let span = tracing::info_span!(
-        "delivery",
-        delivery.id = id,
-        delivery.event = event,
-        delivery.outcome = meaning.outcome().as_str(),
-        work.key = tracing::field::Empty,
-    );
-    if let Meaning::Look { key, .. } = meaning {
-        span.record("work.key", tracing::field::display(key));
-    }
-    span.in_scope(|| match (accepted, meaning) {
-        (Err(error), _) => tracing::error!(%error, "a delivery could not be stored"),
-        (Ok(Accepted::Repeated), _) => tracing::debug!("a delivery came again"),
-        (_, Meaning::Look { .. }) => tracing::info!("a delivery asks for a look"),
-        (_, Meaning::Irrelevant(why)) => tracing::debug!(reason = why, "a delivery is irrelevant"),
+    // What is usual is told at `debug`: a line for each delivery costs more than all else that is done with it, and the
+    // look that follows tells of itself.
+    match (accepted, meaning) {
+        (Err(error), _) => {
+            tracing::error!(delivery.id = id, delivery.event = event, %error, "a delivery could not be stored");
+        }
+        (Ok(Accepted::Repeated), _) => {
+            tracing::debug!(delivery.id = id, delivery.event = event, "a delivery came again");
+        }
+        (_, Meaning::Look { key, .. }) => {
+            tracing::debug!(delivery.id = id, delivery.event = event, work.key = %key, "a delivery asks for a look");
+        }
+        (_, Meaning::Irrelevant(why)) => {
+            tracing::debug!(
+                delivery.id = id,
+                delivery.event = event,
+                reason = why,
+                "a delivery is irrelevant"
+            );
+        }
         (_, Meaning::Foreign(path)) => {
-            tracing::debug!(project.path = path, "a delivery is of a project that is not served");
+            tracing::debug!(
+                delivery.id = id,
+                project.path = path,
+                "a delivery is of a project that is not served"
+            );
         }
         (_, Meaning::Unknown(kind)) => {
-            tracing::info!(delivery.kind = kind, "a delivery is of an unknown kind");
+            tracing::info!(delivery.id = id, delivery.kind = kind, "a delivery is of an unknown kind");
         }
-        (_, Meaning::Unreadable(why)) => tracing::warn!(reason = why, "a delivery is unreadable"),
-    });
+        (_, Meaning::Unreadable(why)) => {
+            tracing::warn!(
+                delivery.id = id,
+                delivery.event = event,
+                reason = why,
+                "a delivery is unreadable"
+            );
+        }
+    }
 }

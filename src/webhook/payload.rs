@@ -21,23 +21,24 @@ pub(super) struct Unreadable(pub(super) String);
 
 /// Reads the part of `body` that `T` lists.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = error.path().to_string();
-        if !error.inner().is_data() {
-            not_json(error.inner())
-        } else if field == "." {
-            Unreadable("the body is no JSON object".into())
-        } else {
-            Unreadable(format!("`{field}` is of an unexpected type"))
-        }
-    })?;
-    json.end().map_err(|error| not_json(&error))?;
-    Ok(value)
+    serde_json::from_slice(body).map_err(|error| unreadable::<T>(body, &error))
 }
 
-fn not_json(error: &serde_json::Error) -> Unreadable {
-    Unreadable(format!("the body is not JSON from line {}, column {} on", error.line(), error.column()))
+/// Says why `body` cannot be read. It is read once more for that, since only an odd one should cost the time that it takes
+/// to remember which field is being read.
+fn unreadable<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Unreadable {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Err(error) if error.inner().is_data() => match error.path().to_string().as_str() {
+            "." => Unreadable("the body is no JSON object".into()),
+            field => Unreadable(format!("`{field}` is of an unexpected type")),
+        },
+        _ => Unreadable(format!(
+            "the body is not JSON from line {}, column {} on",
+            error.line(),
+            error.column()
+        )),
+    }
 }
 
 /// `value`, which no meaning can do without.

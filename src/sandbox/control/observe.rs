@@ -7,6 +7,7 @@ use crate::sandbox::{
     state::Gitlab,
 };
 use actix_web::{HttpResponse, web};
+use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
 
@@ -31,8 +32,17 @@ async fn forget_deliveries(gitlab: Gitlab) -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
-async fn calls(gitlab: Gitlab) -> HttpResponse {
-    HttpResponse::Ok().json(&gitlab.lock().calls)
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    /// How many of the oldest to leave out.
+    #[serde(default)]
+    skip: usize,
+}
+
+async fn calls(gitlab: Gitlab, page: web::Query<Page>) -> HttpResponse {
+    let state = gitlab.lock();
+    HttpResponse::Ok().json(state.calls.get(page.skip..).unwrap_or_default())
 }
 
 async fn forget_calls(gitlab: Gitlab) -> HttpResponse {

@@ -2,8 +2,9 @@
 
 use super::{Check, MergeRequest, diff, lifecycle::Opening, list};
 use crate::sandbox::{
-    pagination::paginate,
+    pagination::{paginate, paginate_by},
     params::Params,
+    projects::Project,
     refusal::{Answer, Refusal},
     state::{Gitlab, State},
     users::{Caller, DEVELOPER, GUEST},
@@ -43,22 +44,17 @@ async fn list_in_project(
 
 fn page<'state>(
     state: &'state State,
-    projects: impl Iterator<Item = &'state crate::sandbox::projects::Project>,
+    projects: impl Iterator<Item = &'state Project>,
     request: &HttpRequest,
     params: &Params,
 ) -> HttpResponse {
-    let mut owners = std::collections::HashMap::new();
-    let mut found: Vec<&MergeRequest> = Vec::new();
-    for project in projects {
-        for merge_request in project.merge_requests.values().filter(|one| list::wanted(params, state, one)) {
-            owners.insert(merge_request.id, project);
-            found.push(merge_request);
-        }
-    }
+    let wanted = list::Wanted::new(params, state);
+    let mut found: Vec<(&Project, &MergeRequest)> = projects
+        .flat_map(|project| project.merge_requests.values().map(move |one| (project, one)))
+        .filter(|(_, one)| wanted.has(one))
+        .collect();
     list::sort(params, &mut found);
-    let shown = |one: &&MergeRequest| Some(state.merge_request_basic(owners.get(&one.id)?, one));
-    let items: Vec<_> = found.iter().filter_map(shown).collect();
-    paginate(request, params, &items)
+    paginate_by(request, params, &found, |(project, one)| state.merge_request_basic(project, one))
 }
 
 async fn get(gitlab: Gitlab, caller: Caller, path: web::Path<(String, u64)>) -> Answer {

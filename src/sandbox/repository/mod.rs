@@ -77,7 +77,8 @@ impl Project {
         let tag = name.strip_prefix("refs/tags/").unwrap_or(name);
         let by_sha = || {
             let abbreviated = name.len() >= 7 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-            self.objects.iter().find(|sha| abbreviated && sha.starts_with(name)).cloned()
+            let beginning = || self.objects.iter().find(|sha| abbreviated && sha.starts_with(name));
+            self.objects.get(name).or_else(beginning).cloned()
         };
         self.branches
             .get(branch)

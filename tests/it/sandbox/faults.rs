@@ -92,6 +92,9 @@ async fn the_journal_tells_who_asked_what() {
     assert_eq!(calls[0]["path"], "/api/v4/projects/acme%2Fweb/merge_requests?state=opened");
     assert!(calls[0]["user"].as_str().unwrap().starts_with("project_42_bot_"));
     assert_eq!((&calls[1]["status"], &calls[1]["user"]), (&json!(401), &Value::Null));
+    let later = world.ask("", Method::GET, "/sandbox/calls?skip=1", None).await.json();
+    assert_eq!(later, json!([calls[1]]));
+    assert_eq!(world.ask("", Method::GET, "/sandbox/calls?skip=9", None).await.json(), json!([]));
     world.ask("", Method::DELETE, "/sandbox/calls", None).await.expect(204);
     assert_eq!(world.ask("", Method::GET, "/sandbox/calls", None).await.json(), json!([]));
 }

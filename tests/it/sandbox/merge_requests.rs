@@ -73,6 +73,8 @@ async fn the_list_filters_and_sorts() {
     assert_eq!(iids("wip=yes").await, [2]);
     assert_eq!(iids("wip=no&state=opened").await, [3]);
     assert_eq!(iids("source_branch=b").await, [2]);
+    assert_eq!(iids("author_username=dev").await.len(), 3);
+    assert_eq!(iids("author_username=somebody").await, [0_u64; 0]);
     assert_eq!(iids("order_by=updated_at").await[0], 1);
     assert_eq!(iids("per_page=1&page=2").await, [2]);
     let updated = world.get("merge_requests/1").await.expect(200)["updated_at"].as_str().unwrap().to_owned();
