@@ -217,6 +217,8 @@ impl Server {
                 .configure(webhook::configure)
                 .configure(api::configure)
         })
+        // Head and body of a file are written one after the other; the body must not wait for the head to be acknowledged.
+        .tcp_nodelay(true)
         .client_request_timeout(REQUEST_HEAD)
         .disable_signals()
         .shutdown_timeout(DRAIN.as_secs())
