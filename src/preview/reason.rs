@@ -167,7 +167,6 @@ impl Reason {
         match self {
             Self::NoCommit
             | Self::Fork
-            | Self::FileBroken(_)
             | Self::Ready(_)
             | Self::Closed
             | Self::Merged
@@ -181,7 +180,8 @@ impl Reason {
             | Self::TargetBranch(..)
             | Self::PathsUntouched(_)
             | Self::EngineNotAllowed { .. } => true,
-            Self::NoPipeline(_)
+            Self::FileBroken(_)
+            | Self::NoPipeline(_)
             | Self::PipelineRunning(_)
             | Self::PipelineBlocked(..)
             | Self::PipelineFailed(..)

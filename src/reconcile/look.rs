@@ -113,7 +113,9 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         return unseen::unserved(parts, record, &merge_request).await;
     }
     let now = parts.clock.now();
-    let due = |record: &Preview| now - record.looked_at >= HOURLY * 9 / 10;
+    // A stop by hand before a push must not be taken for one after it.
+    let pushed = |record: &Preview| record.environment_seen && record.sha != merge_request.sha;
+    let due = |record: &Preview| pushed(record) || now - record.looked_at >= HOURLY * 9 / 10;
     let thorough = thorough || lift || record.as_ref().is_some_and(due);
     let mut record = match record {
         Some(mut record) => {

@@ -31,8 +31,9 @@ pub(super) async fn file(
     };
     let Some(text) = text else { return Ok((FileFact::Absent, None)) };
     let fact = ProjectFile::parse(&text).map_or_else(FileFact::Broken, FileFact::Present);
-    let small = head.filter(|_| text.len() <= LARGEST_KEPT);
-    Ok((fact, small.map(|sha| FileAt { sha: sha.clone(), text })))
+    // What cannot be used may be somebody else's page in GitLab's place: it is asked for again.
+    let kept = head.filter(|_| matches!(fact, FileFact::Present(_)) && text.len() <= LARGEST_KEPT);
+    Ok((fact, kept.map(|sha| FileAt { sha: sha.clone(), text })))
 }
 
 /// Compares the files that the merge request changes with the globs of `when`. `known` is what the last look found: as

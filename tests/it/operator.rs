@@ -77,7 +77,7 @@ async fn what_the_operator_stops_stays_away_until_a_new_head() {
 
 #[tokio::test]
 async fn a_refresh_and_a_reopen_bring_back_what_was_stopped() {
-    let world = World::start().await;
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
     let mr = world.ready_mr("feature", "one").await;
     asks(&world, mr, "stop").await;
     world.becomes(mr, "stopped").await;
@@ -96,7 +96,6 @@ async fn a_refresh_and_a_reopen_bring_back_what_was_stopped() {
     // Somebody else's stop is lifted too.
     world.rests().await;
     world.gitlab.stop_environment(mr).await;
-    world.gitlab.edit(mr, json!({ "title": "So that it is looked at" })).await;
     world.becomes(mr, "stopped").await;
     asks(&world, mr, "refresh").await;
     world.becomes(mr, "ready").await;
@@ -308,5 +307,5 @@ async fn a_look_under_way_does_not_overwrite_a_stop() {
         .take_while(|stopped| std::future::ready(*stopped))
         .count()
         .await;
-    assert!((10..40).contains(&stopped), "a first deploy makes {stopped} calls");
+    assert!((5..40).contains(&stopped), "a first deploy makes {stopped} calls");
 }

@@ -54,7 +54,8 @@ async fn lists_single_answers_and_files_may_fail_apart_and_nothing_goes() {
         for (name, status, headers, body) in FAULTS {
             let before = world.wire.count("GET", path);
             world.wire.on("GET", path).always().answer(status, headers, body);
-            world.gitlab.edit(mr, json!({ "labels": name })).await;
+            // What a commit's file says is read once, so there is a new commit.
+            world.gitlab.push("feature", &[("a", name)]).await;
             crate::support::until(&format!("{path} was answered with {name}"), PATIENCE, || async {
                 (world.wire.count("GET", path) > before).then_some(())
             })
@@ -62,6 +63,9 @@ async fn lists_single_answers_and_files_may_fail_apart_and_nothing_goes() {
             world.shows(mr, "one").await;
             assert_eq!(world.gitlab.environments().await.len(), environments, "{path}: {name}");
             world.wire.heal();
+            // An environment that was not shown is found again by the next deploy.
+            world.build(mr, "one").await;
+            world.becomes(mr, "ready").await;
         }
     }
     world.gitlab.close(mr).await;

@@ -320,7 +320,7 @@ async fn of_head(world: &World, known: &Known, head: &str) -> Truth {
     let mut pipelines = world.gitlab.pipelines_of(known.iid).await;
     pipelines.retain(|pipeline| pipeline["sha"] == head);
     let Some(pipeline) = pipelines.iter().filter_map(|pipeline| pipeline["id"].as_u64()).max() else {
-        return keeps("waiting", format!("no pipeline has run for commit `{}` yet", &head[..8]));
+        return keeps("waiting", format!("no pipeline has finished for commit `{}` yet", &head[..8]));
     };
     let jobs = world.gitlab.jobs(pipeline).await;
     let job = jobs.iter().find(|job| job["name"] == "build").expect("every pipeline has the job");

@@ -124,6 +124,7 @@ history: [{at: time, id: text, state: text, text: text}]
 hold: null
 mr_iid: natural number
 name: text
+next: text
 notice: null
 project_id: natural number
 project_path: text
