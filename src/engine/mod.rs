@@ -9,14 +9,17 @@
 //! * `stop` returns what it could observe to be left; nothing left means gone.
 //! * Only what carries our instance id is ever touched.
 
+pub mod kubernetes;
 pub mod static_site;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use crate::preview::{MrKey, PreviewName, Sha};
+use crate::render::Manifest;
 
 /// What to run.
 #[derive(Debug)]
@@ -29,6 +32,13 @@ pub enum Input {
         root: PathBuf,
         /// Whether unknown paths get the index page (a single-page application).
         spa: bool,
+    },
+    /// Kubernetes objects, checked against the policy.
+    Manifests {
+        /// All of them, in the order they were written in.
+        objects: Vec<Manifest>,
+        /// What the operator says about the project's previews on a cluster.
+        profile: Arc<kubernetes::Profile>,
     },
 }
 
@@ -77,6 +87,10 @@ pub struct Status {
     pub serving: Option<Running>,
     /// The newest order, while it is not what answers: its commit, digest and progress.
     pub pending: Option<(Sha, String, Progress)>,
+    /// What the newest order waits for, one Markdown-safe line each, such as `Deployment web: 1 of 2 replicas are ready`.
+    pub waits_for: Vec<String>,
+    /// Whether what is there was put to sleep.
+    pub asleep: bool,
 }
 
 impl Status {
@@ -84,6 +98,30 @@ impl Status {
     pub const fn is_gone(&self) -> bool {
         self.serving.is_none() && self.pending.is_none()
     }
+}
+
+/// What an order would change in one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The object, such as `Deployment web`.
+    pub object: String,
+    /// What would happen to it.
+    pub action: Action,
+    /// The fields that differ, as a unified diff of YAML; secrets are never shown.
+    pub diff: String,
+}
+
+/// What happens to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is new.
+    Create,
+    /// It changes.
+    Update,
+    /// It goes.
+    Delete,
+    /// It goes and comes back, for what changes cannot be changed in place.
+    Replace,
 }
 
 /// Why an engine could not do what it was asked. Worth another try, all of them: what a project did wrong is a
@@ -99,6 +137,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// An order was given to an engine that is not for its input.
+    #[error("the engine `{engine}` was given an order that is for another one")]
+    Input {
+        /// The engine it was given to.
+        engine: &'static str,
+    },
 }
 
 /// Something that runs previews.
@@ -112,6 +156,18 @@ pub trait Engine: Send + Sync {
 
     /// What is there now.
     async fn status(&self, name: &PreviewName) -> Result<Status, Error>;
+
+    /// What an order would change, nothing is touched; empty when it would change nothing.
+    async fn plan(&self, order: &Order) -> Result<Vec<Change>, Error>;
+
+    /// The last lines that the preview's programs wrote, at most `most`, oldest first.
+    async fn logs(&self, name: &PreviewName, most: usize) -> Result<Vec<String>, Error>;
+
+    /// Lets a preview use as little as can be while it answers nothing.
+    async fn sleep(&self, name: &PreviewName) -> Result<(), Error>;
+
+    /// Brings back what sleeps, as it was.
+    async fn wake(&self, name: &PreviewName) -> Result<(), Error>;
 
     /// Removes everything of a preview. Returns what is observed to be left, in words; empty means gone.
     async fn stop(&self, name: &PreviewName) -> Result<Vec<String>, Error>;

@@ -14,16 +14,19 @@ use super::lifetime::Lifetime;
 pub enum EngineKind {
     /// A job's artifact, served as it is.
     Static,
+    /// Objects in a namespace of its own on a cluster.
+    Kubernetes,
 }
 
 impl EngineKind {
     /// Every engine.
-    pub const ALL: [Self; 1] = [Self::Static];
+    pub const ALL: [Self; 2] = [Self::Static, Self::Kubernetes];
 
     /// The name used in `.greenroom.yml`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Static => "static",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }

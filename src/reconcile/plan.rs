@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn working() -> Status {
-        Status { serving: None, pending: Some((sha("a"), "d".into(), Progress::Working)) }
+        Status { pending: Some((sha("a"), "d".into(), Progress::Working)), ..Status::default() }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! Needs: nothing but what it is handed; no I/O. What strangers wrote comes in as plain text and goes out quoted.
 
+mod manifest;
 mod note;
 mod project_file;
 
+pub use manifest::{Manifest, Source};
 pub use note::{NoteFacts, marker, marker_matches, note};
 pub use project_file::{FileError, PROJECT_FILE, ProjectFile, RelativePath, StaticSettings, WaitFor, schema};

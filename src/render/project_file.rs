@@ -181,9 +181,14 @@ impl ProjectFile {
             let place = error.location().map(|location| (location.line(), location.column()));
             FileError { place, problem: plain(&error) }
         })?;
-        let EngineKind::Static = written.engine.value;
+        let at = written.engine.referenced;
+        if written.engine.value != EngineKind::Static {
+            return Err(FileError {
+                place: Some((at.line(), at.column())),
+                problem: format!("engine {} is not served here, expected static", written.engine.value),
+            });
+        }
         let Some(site) = written.site else {
-            let at = written.engine.referenced;
             return Err(FileError {
                 place: Some((at.line(), at.column())),
                 problem: String::from(

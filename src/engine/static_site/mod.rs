@@ -45,7 +45,7 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::{Engine, Error, Input, Order, Progress, Running, Status};
+use super::{Action, Change, Engine, Error, Input, Order, Progress, Running, Status};
 use crate::clock::Clock;
 use crate::preview::{MrKey, PreviewName};
 use durable::failed;
@@ -232,7 +232,10 @@ impl Engine for StaticSite {
     }
 
     async fn apply(&self, order: Order) -> Result<(), Error> {
-        let Order { key, name, sha, digest, input: Input::Artifact { archive, root, spa } } = order;
+        let Order { key, name, sha, digest, input } = order;
+        let Input::Artifact { archive, root, spa } = input else {
+            return Err(Error::Input { engine: self.name() });
+        };
         let revision = Revision { key, name, sha, digest, root, spa };
         Inner::take(&self.inner, revision, archive).await;
         Ok(())
@@ -253,7 +256,29 @@ impl Engine for StaticSite {
         drop(book);
         drop(desk);
         self.inner.tidy(name);
-        Ok(Status { serving, pending })
+        Ok(Status { serving, pending, ..Status::default() })
+    }
+
+    async fn plan(&self, order: &Order) -> Result<Vec<Change>, Error> {
+        let site = self.inner.site(&order.name);
+        let action = match &site {
+            None => Action::Create,
+            Some(site) if site.digest() == order.digest => return Ok(Vec::new()),
+            Some(_) => Action::Update,
+        };
+        Ok(vec![Change { object: format!("Site {}", order.name), action, diff: String::new() }])
+    }
+
+    async fn logs(&self, _: &PreviewName, _: usize) -> Result<Vec<String>, Error> {
+        Ok(Vec::new()) // files do not speak
+    }
+
+    async fn sleep(&self, _: &PreviewName) -> Result<(), Error> {
+        Ok(()) // files cost nothing while nobody looks
+    }
+
+    async fn wake(&self, _: &PreviewName) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn stop(&self, name: &PreviewName) -> Result<Vec<String>, Error> {

@@ -62,7 +62,7 @@ async fn a_link_outside_the_folder_that_is_served_harms_nobody() {
     let mut bench = Bench::new();
     let archive = zip(&[("dist/index.html", "x"), ("node_modules/.bin/vite", "../vite/bin.js")]);
     let mut order = bench.order(&web(), 'a', &patched(archive, 38, &(0o120_777_u32 << 16).to_le_bytes()));
-    let Input::Artifact { root, .. } = &mut order.input;
+    let Input::Artifact { root, .. } = &mut order.input else { unreachable!() };
     *root = "dist/".into();
     assert_eq!(bench.run(order).await.pending, None);
     assert_eq!(bench.engine.site(&web()).unwrap().release.files.keys().collect::<Vec<_>>(), ["index.html"]);

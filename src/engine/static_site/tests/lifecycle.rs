@@ -171,9 +171,8 @@ async fn a_new_folder_or_mode_is_a_new_order() {
     let top = bench.order(&web(), 'a', &archive);
     bench.run(top).await;
     let mut dist = bench.order(&web(), 'a', &archive);
-    dist.input = match dist.input {
-        Input::Artifact { archive, .. } => Input::Artifact { archive, root: "dist".into(), spa: true },
-    };
+    let Input::Artifact { root, spa, .. } = &mut dist.input else { unreachable!() };
+    (*root, *spa) = ("dist".into(), true);
     bench.run(dist).await;
     assert_eq!(bench.content(&web(), "index.html"), "dist");
     assert!(bench.engine.site(&web()).unwrap().spa());
@@ -182,7 +181,8 @@ async fn a_new_folder_or_mode_is_a_new_order() {
 /// Takes an order as [`Inner::take`] does, but leaves the work to the test.
 impl Inner {
     async fn at_work(self: &Arc<Self>, order: Order) -> (super::super::order::Work, tempfile::TempPath) {
-        let Order { key, name, sha, digest, input: Input::Artifact { archive, root, spa } } = order;
+        let Order { key, name, sha, digest, input } = order;
+        let Input::Artifact { archive, root, spa } = input else { unreachable!() };
         let revision = Revision { key, name, sha, digest, root, spa };
         let desk = self.desk(&revision.name);
         let overtaken = desk.book.lock().await.note(revision.clone());

@@ -83,7 +83,7 @@ impl Bench {
 
     async fn refused_below(&mut self, below: &str, archive: &[u8]) -> String {
         let mut order = self.order(&web(), 'f', archive);
-        let Input::Artifact { root, .. } = &mut order.input;
+        let Input::Artifact { root, .. } = &mut order.input else { unreachable!() };
         *root = below.into();
         let status = self.run(order).await;
         assert_eq!(status.serving, None);
