@@ -10,6 +10,7 @@ mod intent;
 mod lifetime;
 mod names;
 mod pattern;
+mod place;
 mod policy;
 mod reason;
 mod record;
@@ -30,6 +31,7 @@ pub use names::{
     merge_request_of_environment, ref_slug, valid_dns_label,
 };
 pub use pattern::{BranchPattern, PathPattern};
+pub use place::{DEFAULT_CLUSTER, Place};
 pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, When};
 pub use reason::{Cause, Quoted, Reason};
 pub use record::{Deployment, FileAt, Hold, HoldOrigin, Preview, Release, Serving};

@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::awaited::Awaited;
 use super::brake::Brake;
+use super::engines::Engines;
 use super::look::{Error, Next, look};
 use super::{resync, sweep};
 use crate::clock::Clock;
-use crate::engine::Engine;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
-use crate::preview::{CommitStatusMode, PreviewName, ProjectRules, WorkKey};
+use crate::preview::{CommitStatusMode, MrKey, PreviewName, ProjectRules, WorkKey};
 use crate::report::Reporter;
 use crate::store::{Claim, Lane, Retention, Store};
 use crate::telemetry::{Health, Looks};
@@ -50,7 +52,7 @@ pub struct Parts {
     /// GitLab.
     pub forge: Forge,
     /// What runs previews.
-    pub engine: Arc<dyn Engine>,
+    pub engines: Engines,
     /// Tells people.
     pub reporter: Reporter,
     /// How links are made.
@@ -131,8 +133,10 @@ impl Controller {
             let stop = stop.clone();
             tasks.spawn(async move { this.work(&stop).await });
         }
-        let (this, events_stop) = (self.clone(), stop.clone());
-        tasks.spawn(async move { this.follow_engine(&events_stop).await });
+        for (_, engine) in self.parts.engines.all() {
+            let (this, events, stop) = (self.clone(), engine.events(), stop.clone());
+            tasks.spawn(async move { this.follow_engine(events, &stop).await });
+        }
         let (this, resync_stop) = (self.clone(), stop.clone());
         tasks.spawn(async move { resync::run(&this.parts, resync_every, retention, &resync_stop).await });
         while let Some(ended) = tasks.join_next().await {
@@ -244,10 +248,8 @@ impl Controller {
         }
     }
 
-    /// Turns the engine's events into hints.
-    async fn follow_engine(&self, stop: &CancellationToken) {
-        use tokio::sync::broadcast::error::RecvError;
-        let mut events = self.parts.engine.events();
+    /// Turns an engine's events into hints.
+    async fn follow_engine(&self, mut events: Receiver<MrKey>, stop: &CancellationToken) {
         loop {
             let event = tokio::select! {
                 event = events.recv() => event,

@@ -38,6 +38,7 @@ mod brake;
 mod commit_status;
 mod controller;
 mod desired;
+mod engines;
 mod foreign;
 mod intent;
 #[cfg(test)]
@@ -53,6 +54,7 @@ mod unseen;
 pub use awaited::Awaited;
 pub use brake::{Brake, BrakeState};
 pub use controller::{Controller, Links, Parts};
+pub use engines::Engines;
 pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Life, Target, desired};
 pub use foreign::{foreign_instances, forget_foreign_instances};
 pub use plan::{Step, plan};
