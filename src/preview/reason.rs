@@ -70,6 +70,23 @@ pub enum Reason {
     ArtifactGone(Quoted),
     /// The artifact cannot be served; the engine says why.
     ArtifactRefused(String),
+    /// It cannot be handed to its engine: what it is made of is not as it must be; where and why.
+    Undeployable(String),
+    /// The engine could not bring it up; its diagnosis.
+    NotReady(String),
+    /// The settings have no cluster of this name.
+    NoCluster {
+        /// The name.
+        cluster: String,
+        /// Where the operator wrote it, if somewhere.
+        origin: Option<String>,
+    },
+    /// Where it runs cannot be asked; why not. Tried again.
+    Unreachable(String),
+    /// This image is not in its registry.
+    ImageMissing(Quoted),
+    /// Whether an image is in its registry cannot be told; why not. Tried again.
+    RegistryTrouble(String),
     /// The change comes from a fork.
     Fork,
     /// `.greenroom.yml` cannot be read; where and what was expected.
@@ -192,6 +209,12 @@ impl Reason {
             | Self::JobMissing(..)
             | Self::ArtifactGone(_)
             | Self::ArtifactRefused(_)
+            | Self::Undeployable(_)
+            | Self::NotReady(_)
+            | Self::NoCluster { .. }
+            | Self::Unreachable(_)
+            | Self::ImageMissing(_)
+            | Self::RegistryTrouble(_)
             | Self::Deploying(_)
             | Self::EngineFailed(_)
             | Self::Unseen(_)
@@ -239,6 +262,17 @@ impl fmt::Display for Reason {
                 )
             }
             Self::ArtifactRefused(why) => write!(f, "the artifact cannot be served: {why}"),
+            Self::Undeployable(why) => write!(f, "it cannot be deployed: {why}"),
+            Self::NotReady(why) => write!(f, "it did not become ready: {why}"),
+            Self::NoCluster { cluster, origin: Some(origin) } => {
+                write!(f, "the server's settings (`{origin}`) want it on the cluster `{cluster}`, which they do not name")
+            }
+            Self::NoCluster { cluster, origin: None } => {
+                write!(f, "the server's settings name no cluster `{cluster}` for it to run on")
+            }
+            Self::Unreachable(why) => f.write_str(why),
+            Self::ImageMissing(image) => write!(f, "image {image} is not in the registry yet"),
+            Self::RegistryTrouble(why) => f.write_str(why),
             Self::Fork => f.write_str("the change comes from a fork, and forks get no preview"),
             Self::FileBroken(why) => write!(f, "`.greenroom.yml` cannot be used: {why}"),
             Self::Deploying(sha) => write!(f, "commit `{}` is being deployed", sha.short()),
@@ -336,6 +370,12 @@ impl Reason {
             | Self::JobMissing(..)
             | Self::ArtifactGone(_)
             | Self::ArtifactRefused(_)
+            | Self::Undeployable(_)
+            | Self::NotReady(_)
+            | Self::NoCluster { .. }
+            | Self::Unreachable(_)
+            | Self::ImageMissing(_)
+            | Self::RegistryTrouble(_)
             | Self::Fork
             | Self::FileBroken(_)
             | Self::Deploying(_)
@@ -374,6 +414,9 @@ impl Reason {
             (_, Self::RemovalHeld(..)) => {
                 "It stays as it is until an operator lets it go or its cause is mended."
             }
+            (_, Self::Unreachable(_) | Self::RegistryTrouble(_)) => {
+                "It is tried again without anybody's doing. What serves goes on serving."
+            }
             (State::Waiting, Self::NoRoom { .. }) => {
                 "It begins by itself when another one goes, such as by closing its merge request."
             }
@@ -386,6 +429,7 @@ impl Reason {
             (State::Failed, Self::EngineNotAllowed { .. }) => {
                 "The operator of greenroom decides which engines a project may use."
             }
+            (State::Failed, Self::NoCluster { .. }) => "The operator of greenroom gives projects their cluster.",
             (State::Failed, Self::FileBroken(_)) => "The next push tries again.",
             (State::Failed, Self::EngineFailed(_)) => "It is tried again without anybody's doing.",
             (State::Failed, _) => "The next push or a new attempt of the job tries again.",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
+use secrecy::SecretString;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
@@ -17,10 +18,13 @@ use super::awaited::Awaited;
 use super::brake::Brake;
 use super::engines::Engines;
 use super::look::{Error, Next, look};
+use super::manifests::OnCluster;
+use super::moving::Strays;
 use super::{resync, sweep};
 use crate::clock::Clock;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
-use crate::preview::{CommitStatusMode, MrKey, PreviewName, ProjectRules, WorkKey};
+use crate::preview::{CommitStatusMode, EngineKind, MrKey, Preview, PreviewName, ProjectRules, WorkKey};
+use crate::render::kubernetes::Tools;
 use crate::report::Reporter;
 use crate::store::{Claim, Lane, Retention, Store};
 use crate::telemetry::{Health, Looks};
@@ -55,8 +59,16 @@ pub struct Parts {
     pub engines: Engines,
     /// Tells people.
     pub reporter: Reporter,
+    /// What was found where no record knows of it.
+    pub strays: Strays,
     /// How links are made.
     pub links: Links,
+    /// What the operator says of the previews on a cluster of the project with this path.
+    pub on_cluster: Arc<dyn Fn(&str) -> OnCluster + Send + Sync>,
+    /// What rendering uses.
+    pub tools: Tools,
+    /// What the passwords of previews are derived from.
+    pub password_key: SecretString,
     /// The time.
     pub clock: Clock,
     /// Where artifacts are downloaded to; on the engine's file system.
@@ -87,6 +99,16 @@ pub struct Parts {
     pub unseen_after: i64,
     /// Whether the operator chose our instance id, and so knows of other instances.
     pub instance_is_chosen: bool,
+}
+
+impl Parts {
+    /// The link of a preview, without a path.
+    pub(super) fn link(&self, record: &Preview) -> String {
+        match record.place().map(|place| place.engine) {
+            Some(EngineKind::Kubernetes) => (self.on_cluster)(&record.project_path).links.of(&record.name),
+            _ => self.links.of(&record.name),
+        }
+    }
 }
 
 /// How long a worker has a key before it must say that it still works.

@@ -16,7 +16,7 @@ use crate::preview::{EngineKind, Place, Preview};
 pub struct Engines(Arc<BTreeMap<Place, Arc<dyn Engine>>>);
 
 impl Engines {
-    /// These, each at its place.
+    /// These, each at its place; where two places are one, it is the same one.
     pub fn new(engines: impl IntoIterator<Item = (Place, Arc<dyn Engine>)>) -> Self {
         Self(Arc::new(engines.into_iter().collect()))
     }
@@ -34,6 +34,11 @@ impl Engines {
     /// The names of the clusters there are.
     pub(super) fn clusters(&self) -> Vec<String> {
         self.0.keys().filter_map(|place| place.cluster.clone()).collect()
+    }
+
+    /// Whether two places are one: a cluster under two names.
+    pub(super) fn are_one(&self, place: &Place, other: &Place) -> bool {
+        self.0.get(place).zip(self.0.get(other)).is_some_and(|(engine, other)| Arc::ptr_eq(engine, other))
     }
 
     /// The engine at a place.
@@ -65,12 +70,6 @@ pub(super) fn places_of(record: &Preview) -> Vec<Place> {
 /// Where a record without a place is looked for: there was one engine before there were places.
 pub(super) fn place_of(record: &Preview) -> Place {
     record.place().unwrap_or(Place::STATIC)
-}
-
-/// Whether two places show the very same thing: one cluster under two names. Removing it from one would take it from the
-/// other.
-pub(super) fn is_same(here: &Status, there: &Status) -> bool {
-    !here.is_gone() && here.serving == there.serving && here.pending == there.pending
 }
 
 impl Error {

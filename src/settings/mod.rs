@@ -148,6 +148,12 @@ impl Settings {
     }
 }
 
+/// Where a program is that is looked for by its name.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = layer::environment_variable("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
 /// What a verb needs that asks a running server.
 #[derive(Debug)]
 pub struct ClientSettings {

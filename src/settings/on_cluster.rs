@@ -155,18 +155,30 @@ impl TryFrom<String> for Cidr {
     }
 }
 
-/// What is refused unless it is named here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Risk {
-    /// Volumes of the node's own file system.
-    HostPath,
-    /// Containers that may do what the node may.
-    Privileged,
-    /// The node's network.
-    HostNetwork,
-    /// Services on ports of the nodes.
-    NodePort,
+/// Something risky that is allowed, by the name that Kubernetes has for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Risk(pub String);
+
+/// What can be allowed; `render` knows what each of them means.
+const RISKS: [&str; 9] = [
+    "hostPath",
+    "privileged",
+    "hostNetwork",
+    "hostPID",
+    "hostPort",
+    "nodePort",
+    "loadBalancer",
+    "externalIPs",
+    "serviceAccountToken",
+];
+
+impl TryFrom<String> for Risk {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if RISKS.contains(&&*text) { Ok(Self(text)) } else { Err(format!("`{text}` is nothing that can be allowed")) }
+    }
 }
 
 /// Names with plain values; numbers and the like are taken as text.
@@ -282,7 +294,7 @@ keys! {
     /// Kinds of objects that are allowed; without, the usual ones.
     kinds: Vec<String> = "use a list of kinds, such as `[\"Deployment\", \"Service\"]`",
     /// What is allowed though it is risky.
-    allow: Vec<Risk> = "use some of `hostPath`, `privileged`, `hostNetwork` and `nodePort`",
+    allow: Vec<Risk> = "use names such as `hostPath`, `privileged`, `hostNetwork` and `nodePort`",
     /// Values for the project's templates.
     values: Texts = "use a table of plain values, such as `{region = \"eu\"}`",
     /// How long a revision may take to become ready; without, 10 minutes.

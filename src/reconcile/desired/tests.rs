@@ -21,6 +21,8 @@ fn merge_request() -> MergeRequest {
         created_at: None,
         source_project_id: Some(42),
         draft: false,
+        title: String::new(),
+        author: String::new(),
         labels: Vec::new(),
         diff: None,
     }
