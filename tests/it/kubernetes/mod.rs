@@ -1,3 +1,4 @@
 //! Previews on a real cluster.
 
 mod bench;
+mod registry;
