@@ -123,7 +123,8 @@ impl Forge {
             status if status.is_success() => {
                 let digest = answer.headers().get("docker-content-digest").and_then(|d| d.to_str().ok());
                 let sound = |digest: &&str| Image::parse(&format!("x@{digest}")).is_some();
-                digest.filter(sound).map(|digest| Some(digest.to_owned())).ok_or_else(|| unreadable("it tells no digest"))
+                let digest = digest.filter(sound).ok_or_else(|| unreadable("it tells no digest"))?;
+                Ok(Some(digest.to_owned()))
             }
             StatusCode::NOT_FOUND => Ok(None),
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(RegistryError::Refused {
