@@ -3,7 +3,7 @@
 use greenroom::engine::{Engine, Progress};
 use serde_json::{Value, json};
 
-use super::{App, Bench, IMAGE, Room, deployment, order, pod, profile, service};
+use super::{App, Bench, IMAGE, Room, deployment, fresh, order, pod, profile, service};
 use crate::{
     engines::{commit, run, settled},
     support::{PATIENCE, cluster::kubelet::Says, until},
@@ -16,7 +16,7 @@ fn config_map(name: &str, value: &str) -> Value {
 #[tokio::test]
 async fn what_an_update_no_longer_has_goes_when_it_is_ready_and_not_before() {
     let Some(room) = Room::new("prune").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let first = vec![deployment("old", IMAGE, json!({})), service("old"), config_map("kept", "1")];
     run(&*room.kubernetes, order(&web, 'a', first, profile())).await;
 
@@ -51,7 +51,7 @@ async fn what_an_update_no_longer_has_goes_when_it_is_ready_and_not_before() {
 #[tokio::test]
 async fn what_cannot_be_changed_in_place_is_made_anew_where_that_is_safe() {
     let Some(room) = Room::new("anew").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let job = |image: &str| {
         let mut template = pod(image);
         template["spec"]["restartPolicy"] = json!("Never");
@@ -81,7 +81,7 @@ async fn what_cannot_be_changed_in_place_is_made_anew_where_that_is_safe() {
 #[tokio::test]
 async fn a_claim_is_never_made_anew() {
     let Some(room) = Room::new("claims").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let claim = |mode: &str| {
         json!({
             "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
@@ -106,7 +106,7 @@ async fn a_claim_is_never_made_anew() {
 #[tokio::test]
 async fn a_preview_sleeps_and_wakes_as_it_was() {
     let Some(room) = Room::new("sleep").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let mut three = deployment("three", IMAGE, json!({}));
     three["spec"]["replicas"] = json!(3);
     let mut scaled = deployment("scaled", IMAGE, json!({}));
@@ -170,7 +170,7 @@ async fn a_preview_sleeps_and_wakes_as_it_was() {
 #[tokio::test]
 async fn an_order_wakes_what_sleeps() {
     let Some(room) = Room::new("order-wakes").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let silent = |version: &str| {
         let mut web = deployment("web", IMAGE, json!({"VERSION": version}));
         web["spec"].as_object_mut().unwrap().remove("replicas");
@@ -187,7 +187,7 @@ async fn an_order_wakes_what_sleeps() {
 #[tokio::test]
 async fn what_others_change_shows_and_the_same_order_repairs_it() {
     let Some(room) = Room::new("drift").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let before = run(&*room.kubernetes, room.order(&web, 'a', App::Works(1))).await;
     let namespace = ["--namespace", web.as_str()];
     let kubectl = async |args: &[&str]| room.cluster.kubectl(&[args, &namespace].concat(), "").await;
@@ -229,7 +229,7 @@ async fn what_others_change_shows_and_the_same_order_repairs_it() {
 #[tokio::test]
 async fn a_plan_shows_what_changes_and_no_secret() {
     let Some(room) = Room::new("plan").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"password": value}});
     let first = vec![
         deployment("web", IMAGE, json!({"LOG": "info"})),

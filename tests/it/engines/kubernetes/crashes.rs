@@ -3,7 +3,7 @@
 use greenroom::engine::{Engine, Error, Progress};
 use serde_json::json;
 
-use super::{App, Bench, IMAGE, Room, deployment, order, profile};
+use super::{App, Bench, IMAGE, Room, deployment, fresh, order, profile};
 use crate::{
     engines::{commit, run, settled, stopped},
     support::{PATIENCE, cluster::Cluster, until},
@@ -13,7 +13,7 @@ use crate::{
 async fn nothing_is_lost_when_the_api_server_is_killed_in_the_middle() {
     let Some(cluster) = Cluster::own().await else { return };
     let mut room = Room::on(Box::new(cluster), "killed").await;
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let engine = room.engine();
     run(&*engine, room.order(&web, 'a', App::Works(1))).await;
 
@@ -31,7 +31,7 @@ async fn nothing_is_lost_when_the_api_server_is_killed_in_the_middle() {
     assert_eq!(waiting.serving.unwrap().sha, commit('a'));
     let away = engine.inventory().await;
     assert!(matches!(away, Err(Error::Cluster { .. })), "{away:?}");
-    let away = engine.stop(&room.preview().0).await;
+    let away = engine.stop(&fresh().0).await;
     assert!(matches!(away, Err(Error::Cluster { .. })), "{away:?}");
     room.cluster.restart_api().await;
     assert_eq!(settled(&*engine, &mut events, &web).await.serving.unwrap().sha, commit('b'));
@@ -63,7 +63,7 @@ async fn nothing_is_lost_when_the_api_server_is_killed_in_the_middle() {
 #[tokio::test]
 async fn an_order_that_was_cut_short_by_a_crash_asks_to_be_given_again() {
     let Some(mut room) = Room::new("cut").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     run(&*room.kubernetes, room.order(&web, 'a', App::Works(1))).await;
     // As a crash leaves it right after the namespace had its note: nothing else of the order was sent.
     let namespace = room.get("namespaces", &web, web.as_str()).await.unwrap();
@@ -88,7 +88,7 @@ async fn an_order_that_was_cut_short_by_a_crash_asks_to_be_given_again() {
 #[tokio::test]
 async fn a_revision_that_was_being_rolled_out_gets_ready_under_the_next_greenroom() {
     let Some(mut room) = Room::new("handed-over").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     room.kubernetes.apply(room.order(&web, 'a', App::Works(1))).await.unwrap();
     until("all was sent", PATIENCE, || async { room.get("services", &web, "web").await }).await;
     room.reopen().await;
@@ -104,7 +104,7 @@ async fn a_cluster_that_does_not_let_us_in_says_so() {
     let Some(cluster) = Cluster::start().await else { return };
     let revoked = cluster.client_of(&cluster.kubeconfig_with("revoked")).await;
     let room = Room::with(cluster, revoked, "revoked");
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let error = room.kubernetes.status(&web).await.unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use greenroom::engine::{Engine, Progress, Status};
 use serde_json::{Value, json};
 
-use super::{IMAGE, Room, deployment, order, pod, profile, service};
+use super::{IMAGE, Room, deployment, fresh, order, pod, profile, service};
 use crate::{
     engines::run,
     support::{PATIENCE, cluster::kubelet::Says, until},
@@ -20,7 +20,7 @@ fn steady(text: &str) -> String {
         let pod = ["web-", "seed-"].iter().find(|prefix| name.starts_with(**prefix));
         let made = pod.filter(|_| name.len() < 24 && !name.contains([' ', '/', '.']));
         match made {
-            Some(prefix) => steady.push_str(&format!("{prefix}…`")),
+            Some(prefix) => steady.extend([prefix, "…`"]),
             None => steady.push_str(part),
         }
     }
@@ -41,7 +41,7 @@ async fn each_way_to_fail_has_its_words() {
     for says in
         [Says::ImageMissing, Says::NoCredentials, Says::WrongArchitecture, Says::CrashLoop, Says::OomKilled]
     {
-        let (web, _) = room.preview();
+        let (web, _) = fresh();
         let objects = vec![deployment("web", &says.image("registry.test/acme"), json!({}))];
         let status = run(&*room.kubernetes, order(&web, 'a', objects, profile())).await;
         told.push(format!("{says:?}: {}", why(&status)));
@@ -71,7 +71,7 @@ async fn what_never_gets_ready_is_given_up_in_time_and_says_what_it_waited_for()
         (vec![unbound], hurried),
         (vec![deployment("web", IMAGE, json!({}))], crowded),
     ] {
-        let (web, _) = room.preview();
+        let (web, _) = fresh();
         let status = run(&*room.kubernetes, order(&web, 'a', objects, profile)).await;
         told.push(why(&status));
     }
@@ -83,7 +83,7 @@ async fn what_the_cluster_refuses_is_named_with_its_reason() {
     let Some(room) = Room::new("refused").await else { return };
     let mut told = Vec::new();
     let mut root = deployment("web", IMAGE, json!({}));
-    root["spec"]["template"]["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
+    root["spec"]["template"]["spec"]["containers"][0]["securityContext"] = json!({});
     let mut invalid = service("web");
     invalid["spec"]["ports"][0]["port"] = json!(70_000);
     let unknown = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}});
@@ -95,13 +95,13 @@ async fn what_the_cluster_refuses_is_named_with_its_reason() {
         "spec": {"backoffLimit": 0, "template": template},
     });
     for object in [root, invalid, unknown, typo, job] {
-        let (web, _) = room.preview();
+        let (web, _) = fresh();
         let status = run(&*room.kubernetes, order(&web, 'a', vec![object], profile())).await;
         told.push(why(&status));
     }
     let mut none = profile();
     none.quota.insert("services".into(), "0".into());
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let status = run(&*room.kubernetes, order(&web, 'a', vec![service("web")], none)).await;
     told.push(why(&status));
     insta::assert_snapshot!(told.join("\n"));
@@ -110,7 +110,7 @@ async fn what_the_cluster_refuses_is_named_with_its_reason() {
 #[tokio::test]
 async fn a_broken_revision_is_not_held_against_the_next() {
     let Some(room) = Room::new("next").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let broken = vec![deployment("web", &Says::CrashLoop.image("registry.test/acme"), json!({}))];
     let status = run(&*room.kubernetes, order(&web, 'a', broken, profile())).await;
     assert!(matches!(status.pending, Some((_, _, Progress::Failed(_)))), "{status:#?}");
@@ -124,7 +124,7 @@ async fn the_last_lines_are_shown_without_the_secrets() {
     // The containers' log is the whole cluster's.
     let Some(cluster) = crate::support::cluster::Cluster::own().await else { return };
     let room = Room::on(Box::new(cluster), "logs").await;
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let mut lines: Vec<String> = (1..40).map(|line| format!("line {line}")).collect();
     lines.push("cannot log in with hush-hush `@all".into());
     room.cluster.container_writes(&lines);
@@ -163,7 +163,7 @@ async fn a_kind_of_somebody_elses_is_watched_until_it_is_ready() {
             "",
         )
         .await;
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let gizmo = json!({
         "apiVersion": "engine.example.com/v1", "kind": "Gizmo", "metadata": {"name": "g"}, "spec": {"size": 1},
         "status": {},

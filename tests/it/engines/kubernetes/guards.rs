@@ -6,7 +6,7 @@ use greenroom::engine::{
 };
 use serde_json::{Value, json};
 
-use super::{App, Bench, IMAGE, Room, deployment, order, profile, service};
+use super::{App, Bench, IMAGE, Room, deployment, fresh, order, profile, service};
 use crate::{
     engines::{run, settled, stopped},
     support::{PATIENCE, cluster::Cluster, until},
@@ -15,7 +15,7 @@ use crate::{
 #[tokio::test]
 async fn the_guards_are_there_before_the_pods_and_say_what_the_operator_said() {
     let Some(room) = Room::new("guards").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let guarded = Profile {
         egress: vec![Egress { cidr: "10.1.0.0/16".into(), ports: vec![5432] }],
         pull_secret: Some(r#"{"auths":{}}"#.into()),
@@ -60,7 +60,7 @@ async fn a_first_deploy_of_seven_objects_takes_ten_requests_at_most() {
     let Some(cluster) = Cluster::start().await else { return };
     let kubeconfig = cluster.administrator("engine-budget").await;
     let room = Room::with(cluster, cluster.client_of(&kubeconfig).await, "budget");
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let objects = vec![deployment("web", IMAGE, json!({})), service("web"), super::ingress("web")];
     let status = run(&*room.kubernetes, order(&web, 'a', objects, profile())).await;
     assert!(status.serving.is_some(), "{status:#?}");
@@ -90,7 +90,7 @@ async fn a_namespace_that_is_not_ours_is_refused_and_left_alone() {
             vec!["somebody".to_owned()],
         ),
     ] {
-        let (web, _) = room.preview();
+        let (web, _) = fresh();
         let theirs = json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": web.as_str(), "labels": labels},
         });
@@ -119,7 +119,7 @@ async fn a_namespace_that_is_not_ours_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_stop_names_what_a_finalizer_holds_until_it_lets_go() {
     let Some(room) = Room::new("stuck").await else { return };
-    let (web, key) = room.preview();
+    let (web, key) = fresh();
     let mut held = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "held"}});
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
     let status = run(&*room.kubernetes, order(&web, 'a', vec![held], profile())).await;
@@ -136,7 +136,7 @@ async fn a_stop_names_what_a_finalizer_holds_until_it_lets_go() {
     the cluster says `Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances`
     ");
     assert!(!room.kubernetes.status(&web).await.unwrap().is_gone());
-    assert_eq!(room.kubernetes.inventory().await.unwrap(), [web.clone()]);
+    assert_eq!(room.kubernetes.inventory().await.unwrap(), std::slice::from_ref(&web));
 
     // An order in the meantime waits until the namespace is gone.
     let mut events = room.kubernetes.events();
@@ -162,7 +162,7 @@ async fn a_stop_names_what_a_finalizer_holds_until_it_lets_go() {
 #[tokio::test]
 async fn a_volume_that_is_kept_is_named_and_removed_only_if_it_is_ours() {
     let Some(room) = Room::new("volumes").await else { return };
-    let (web, _) = room.preview();
+    let (web, _) = fresh();
     let volume = |name: &str, labels: Value| {
         json!({
             "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name, "labels": labels},

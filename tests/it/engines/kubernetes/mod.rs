@@ -65,12 +65,6 @@ impl<C: Deref<Target = Cluster> + Send + Sync> Room<C> {
         Self { cluster, kubernetes, client, instance }
     }
 
-    /// A preview that no other test has.
-    pub fn preview(&self) -> (PreviewName, MrKey) {
-        static NEXT: AtomicU64 = AtomicU64::new(1000);
-        super::preview(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
     /// An object of a preview as the API server has it.
     pub async fn get(&self, kind: &str, name: &PreviewName, object: &str) -> Option<Value> {
         self.cluster.get(kind, name.as_str(), object).await
@@ -106,6 +100,12 @@ impl<C: Deref<Target = Cluster> + Send + Sync> Bench for Room<C> {
     async fn reopen(&mut self) {
         self.kubernetes = Kubernetes::connect(self.client.clone(), "test", &self.instance, Clock);
     }
+}
+
+/// A preview that no other test has.
+pub fn fresh() -> (PreviewName, MrKey) {
+    static NEXT: AtomicU64 = AtomicU64::new(1000);
+    super::preview(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// An order of these objects, its digest of all that is in it.
@@ -150,6 +150,7 @@ pub fn profile() -> Profile {
 }
 
 /// A Deployment of one pod with this environment.
+#[expect(clippy::needless_pass_by_value, reason = "reads best where it is called")]
 pub fn deployment(name: &str, image: &str, env: Value) -> Value {
     let env: Vec<Value> = env
         .as_object()
