@@ -65,7 +65,13 @@ pub(super) fn assess(cache: &Cache, namespace: &str) -> Assessment {
         found.concerned.extend(unbound.map(|(name, _)| ("PersistentVolumeClaim".to_owned(), name.clone())));
     }
     if let Some(ready) = place.record.ready.as_ref().filter(|_| place.record.is_ready()) {
-        found.compare(cache, namespace, &place.record.objects.wanted, &ready.fields, &place.record.asleep);
+        found.compare(
+            cache,
+            namespace,
+            &place.record.objects.wanted,
+            &ready.fields,
+            place.record.asleep.is_some(),
+        );
     }
     found
 }
@@ -108,7 +114,7 @@ impl Assessment {
         namespace: &str,
         wanted: &[Wanted],
         fields: &BTreeMap<String, u32>,
-        asleep: &Option<BTreeMap<String, i64>>,
+        asleep: bool,
     ) {
         let scaled_by_others = wanted.iter().any(|it| it.object.kind.kind == "HorizontalPodAutoscaler");
         for Wanted { object, replicas } in wanted {
@@ -125,7 +131,7 @@ impl Assessment {
                     self.drifted.push(format!("{object} was changed by somebody else"));
                 }
                 Some(Seen { replicas: Some(now), .. })
-                    if asleep.is_none() && !scaled_by_others && replicas.is_some_and(|it| it != *now) =>
+                    if !asleep && !scaled_by_others && replicas.is_some_and(|it| it != *now) =>
                 {
                     let ordered = replicas.unwrap_or_default();
                     self.drifted

@@ -2,6 +2,7 @@
 //! at.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -203,13 +204,16 @@ impl Inner {
 
     /// Why an order has failed, one sentence.
     async fn diagnosis(&self, name: &str, place: &Place, assessed: &Assessment, late: bool) -> String {
-        let lines = if assessed.hopeless.is_empty() { &assessed.waits_for } else { &assessed.hopeless };
-        let mut why = lines.iter().take(LINES).cloned().collect::<Vec<_>>().join("; ");
+        // What is hopeless first; what pods say explains it.
+        let others = assessed.waits_for.iter().filter(|line| !assessed.hopeless.contains(line));
+        let others = others.filter(|line| assessed.hopeless.is_empty() || line.starts_with("Pod "));
+        let lines: Vec<&str> = assessed.hopeless.iter().chain(others).map(String::as_str).collect();
+        let mut why = lines[..lines.len().min(LINES)].join("; ");
         if lines.len() > LINES {
-            why += &format!("; and {} more", lines.len() - LINES);
+            let _ = write!(why, "; and {} more", lines.len() - LINES);
         }
         if late && let Some(order) = &place.record.order {
-            let within = jiff::SignedDuration::from_millis(order.ready_by - order.at);
+            let within = jiff::SignedDuration::from_secs((order.ready_by - order.at) / 1000);
             why = format!("it was not ready within {within:#}: {why}");
         }
         let events =
@@ -217,12 +221,12 @@ impl Inner {
         let concerns =
             |kind: &str, name: &str| assessed.concerned.contains(&(kind.to_owned(), name.to_owned()));
         if let Some(more) = telling(&events, concerns).filter(|more| !why.contains(more.as_str())) {
-            why += &format!("; {more}");
+            let _ = write!(why, "; {more}");
         }
         if let Some((pod, container)) = assessed.spoke.first() {
             let lines = self.last_lines(name, pod, container, 1).await.unwrap_or_default();
             if let Some(last) = lines.last() {
-                why += &format!("; its last line is {}", Quoted::new(last));
+                let _ = write!(why, "; its last line is {}", Quoted::new(last));
             }
         }
         why

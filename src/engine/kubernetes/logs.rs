@@ -46,7 +46,7 @@ impl Inner {
             let text = match text {
                 // A container that has not begun has said nothing.
                 Err(Refusal::Object(_) | Refusal::NotFound | Refusal::UnknownKind) => continue,
-                text => text.map_err(|refusal| self.refused("show the log of a pod", refusal))?,
+                text => text.map_err(|refusal| self.refused("show the log of a pod", &refusal))?,
             };
             let tagged = |line| if several { format!("{pod}/{container}: {line}") } else { line };
             lines.extend(text.into_iter().map(tagged));

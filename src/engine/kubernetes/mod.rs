@@ -174,7 +174,7 @@ impl Inner {
     }
 
     /// A request that did not succeed, where no refusal of an object is expected.
-    fn refused(&self, what: &str, refusal: Refusal) -> Error {
+    fn refused(&self, what: &str, refusal: &Refusal) -> Error {
         self.error(what, &refusal.to_string())
     }
 
@@ -288,7 +288,7 @@ impl Engine for Kubernetes {
     async fn inventory(&self) -> Result<Vec<PreviewName>, Error> {
         // Asked of the cluster itself: removals may follow from it.
         let found = self.inner.server.select_namespaces(&names::ours(&self.inner.instance)).await;
-        let found = found.map_err(|refusal| self.inner.refused("list its namespaces", refusal))?;
+        let found = found.map_err(|refusal| self.inner.refused("list its namespaces", &refusal))?;
         let mut names: BTreeSet<PreviewName> = found
             .iter()
             .filter_map(|namespace| PreviewName::parse(namespace.metadata.name.as_deref()?))
@@ -301,7 +301,7 @@ impl Engine for Kubernetes {
 
     async fn foreign(&self) -> Result<Vec<String>, Error> {
         let found = self.inner.server.select_namespaces(&names::theirs(&self.inner.instance)).await;
-        let found = found.map_err(|refusal| self.inner.refused("list its namespaces", refusal))?;
+        let found = found.map_err(|refusal| self.inner.refused("list its namespaces", &refusal))?;
         let ids: BTreeSet<String> = found
             .into_iter()
             .filter_map(|namespace| namespace.metadata.labels?.remove(names::INSTANCE))

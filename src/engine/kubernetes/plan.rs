@@ -16,7 +16,7 @@ impl Inner {
     /// What sending `parcel` would change. Nothing is touched.
     pub(super) async fn plan(&self, parcel: &Parcel) -> Result<Vec<Change>, Error> {
         let name = parcel.name.as_str();
-        let refused = |what: &'static str| move |refusal| self.refused(what, refusal);
+        let refused = |what: &'static str| move |refusal: Refusal| self.refused(what, &refusal);
         let found = self.server.namespace(name).await.map_err(refused("show a namespace"))?;
         let metadata = match found.map(|found| found.metadata) {
             Some(metadata) if !is_ours(&metadata, &self.instance) => {
@@ -51,7 +51,7 @@ impl Inner {
             match live {
                 Ok(Some(live)) => changes.push(change(reference, Action::Delete, Some(&live), None)),
                 Ok(None) | Err(Refusal::UnknownKind) => {}
-                Err(refusal) => return Err(self.refused("show what is there", refusal)),
+                Err(refusal) => return Err(self.refused("show what is there", &refusal)),
             }
         }
         Ok(changes)
@@ -63,12 +63,12 @@ impl Inner {
             Ok(live) => live,
             // The API server says so below, in the words for it.
             Err(Refusal::UnknownKind) => None,
-            Err(refusal) => return Err(self.refused("show what is there", refusal)),
+            Err(refusal) => return Err(self.refused("show what is there", &refusal)),
         };
         let Some(live) = live else {
             return match self.server.dry_run(namespace, object).await {
                 Ok(_) => Ok(Some(change(&reference, Action::Create, None, Some(object)))),
-                Err(refusal) => Err(self.refused(&format!("accept {reference}"), refusal)),
+                Err(refusal) => Err(self.refused(&format!("accept {reference}"), &refusal)),
             };
         };
         match self.server.dry_run(namespace, object).await {
@@ -79,7 +79,7 @@ impl Inner {
             Err(Refusal::Immutable(_)) if reference.kind.is_replaceable() => {
                 Ok(Some(change(&reference, Action::Replace, Some(&live), Some(object))))
             }
-            Err(refusal) => Err(self.refused(&format!("accept {reference}"), refusal)),
+            Err(refusal) => Err(self.refused(&format!("accept {reference}"), &refusal)),
         }
     }
 }

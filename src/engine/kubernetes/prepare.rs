@@ -91,11 +91,11 @@ mod tests {
     use super::*;
     use crate::preview::MrKey;
 
-    fn prepared(object: Value) -> Value {
+    fn prepared(object: &Value) -> Value {
         let mut profile = profile();
         profile.pull_secret = Some("{}".into());
         let labels = super::super::names::labels("ours", MrKey::new(42, 7));
-        prepare(&object, "web-42-mr-7", &labels, "d1", &profile)
+        prepare(object, "web-42-mr-7", &labels, "d1", &profile)
     }
 
     #[test]
@@ -107,19 +107,19 @@ mod tests {
                 "spec": {"automountServiceAccountToken": true, "containers": []},
             }},
         });
-        insta::assert_snapshot!(serde_saphyr::to_string(&prepared(deployment)).unwrap());
+        insta::assert_snapshot!(serde_saphyr::to_string(&prepared(&deployment)).unwrap());
     }
 
     #[test]
     fn the_pods_of_a_cron_job_and_the_volumes_of_a_stateful_set_are_ours_too() {
-        let cron = prepared(json!({
+        let cron = prepared(&json!({
             "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "tidy"},
             "spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": []}}}}},
         }));
         let job = &cron["spec"]["jobTemplate"];
         assert_eq!(job["metadata"]["labels"]["greenroom.dev/instance"], "ours");
         assert_eq!(job["spec"]["template"]["spec"]["automountServiceAccountToken"], false);
-        let set = prepared(json!({
+        let set = prepared(&json!({
             "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
             "spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}}]},
         }));
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_kind_that_has_no_pods_gets_labels_only() {
-        let map = prepared(json!({
+        let map = prepared(&json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "kube-system"},
         }));
         assert_eq!(map["metadata"]["namespace"], "web-42-mr-7");

@@ -211,6 +211,7 @@ mod tests {
     use super::*;
 
     /// The readiness of an object of `kind` with this spec and status, at generation 2.
+    #[expect(clippy::needless_pass_by_value, reason = "reads best where it is called")]
     fn of(kind: &str, spec: Value, status: Value) -> String {
         let object = json!({"metadata": {"generation": 2}, "spec": spec, "status": status});
         match readiness(kind, &object) {

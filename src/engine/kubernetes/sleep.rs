@@ -78,9 +78,9 @@ impl Inner {
             counts.collect()
         });
         let asleep = record::asleep(Some(&counts));
-        self.change(name.as_str(), &place, &asleep).await.map_err(|it| self.refused("put to sleep", it))?;
+        self.change(name.as_str(), &place, &asleep).await.map_err(|it| self.refused("put to sleep", &it))?;
         let slept = self.scale(name.as_str(), wanted, &counts, |_| 0).await;
-        slept.map_err(|refusal| self.refused("put to sleep", refusal))?;
+        slept.map_err(|refusal| self.refused("put to sleep", &refusal))?;
         self.shown(name.as_str(), true).await;
         Ok(())
     }
@@ -90,9 +90,9 @@ impl Inner {
         let Some(place) = self.live(name) else { return Ok(()) };
         let Some(counts) = &place.record.asleep else { return Ok(()) };
         let woken = self.scale(name.as_str(), &place.record.objects.wanted, counts, |count| count).await;
-        woken.map_err(|refusal| self.refused("wake", refusal))?;
+        woken.map_err(|refusal| self.refused("wake", &refusal))?;
         let awake = record::asleep(None);
-        self.change(name.as_str(), &place, &awake).await.map_err(|it| self.refused("wake", it))?;
+        self.change(name.as_str(), &place, &awake).await.map_err(|it| self.refused("wake", &it))?;
         self.shown(name.as_str(), false).await;
         Ok(())
     }

@@ -32,7 +32,7 @@ impl Inner {
         }
         let _turn = self.turn(name).lock_owned().await;
         let namespace = name.as_str();
-        let refused = |what: &'static str| move |refusal| self.refused(what, refusal);
+        let refused = |what: &'static str| move |refusal: Refusal| self.refused(what, &refusal);
         let found = self.server.namespace(namespace).await.map_err(refused("show a namespace"))?;
         let Some(found) = found.filter(|found| is_ours(&found.metadata, &self.instance)) else {
             let left = self.volumes(namespace).await.map_err(refused("list its volumes"))?;
@@ -43,7 +43,7 @@ impl Inner {
             let uid = found.metadata.uid.as_deref().unwrap_or_default();
             match self.server.delete_namespace(namespace, uid).await {
                 Ok(()) | Err(Refusal::NotFound) => {}
-                Err(refusal) => return Err(self.refused("delete a namespace", refusal)),
+                Err(refusal) => return Err(self.refused("delete a namespace", &refusal)),
             }
         }
         self.forget(name);

@@ -86,7 +86,7 @@ impl Inner {
         let turn = self.turn(&parcel.name);
         let sent = async {
             let _turn = turn.lock_owned().await;
-            self.unless_overtaken(&attempt)?;
+            go_on(&attempt)?;
             self.send_all(&parcel, &attempt).await
         }
         .await;
@@ -111,7 +111,7 @@ impl Inner {
         let before = self.begin(parcel, attempt).await?;
         self.begin_watches(&parcel.wanted);
         let all = |objects: Vec<Value>| async move {
-            self.unless_overtaken(attempt)?;
+            go_on(attempt)?;
             try_join_all(objects.iter().map(|object| self.put(parcel, attempt, object))).await.map(drop)
         };
         all(parcel.guards.clone()).await?;
@@ -128,17 +128,13 @@ impl Inner {
         self.until_shown(parcel, attempt).await
     }
 
-    fn unless_overtaken(&self, attempt: &Attempt) -> Result<(), End> {
-        if attempt.overtaken.is_cancelled() { Err(End::Overtaken) } else { Ok(()) }
-    }
-
     /// Has the namespace say what is to come; what it said before.
     async fn begin(self: &Arc<Self>, parcel: &Parcel, attempt: &Attempt) -> Result<Record, End> {
         let name = parcel.name.as_str();
         let mut place = self.cache().places.get(name).cloned();
         let namespace = || format!("the namespace {}", Quoted::new(name));
         loop {
-            self.unless_overtaken(attempt)?;
+            go_on(attempt)?;
             let result = match &place {
                 Some(place) if place.deleting => {
                     self.until_gone(parcel, attempt).await?;
@@ -236,7 +232,7 @@ impl Inner {
                     .await
                     .map_err(|refusal| end(refusal, &what))?
                 {
-                    self.unless_overtaken(attempt)?;
+                    go_on(attempt)?;
                     if began.elapsed() > GONE_WITHIN {
                         return Err(End::Failed(format!(
                             "{what} has to be made anew for this change, and does not go; something holds it with a finalizer"
@@ -324,6 +320,11 @@ impl Inner {
             tracing::warn!(preview = name, ?refusal, "a failure could not be written down in the cluster");
         }
     }
+}
+
+/// A safe point: here an order that was overtaken lets go.
+fn go_on(attempt: &Attempt) -> Result<(), End> {
+    if attempt.overtaken.is_cancelled() { Err(End::Overtaken) } else { Ok(()) }
 }
 
 /// What a refusal of `what` means for the order.

@@ -169,7 +169,9 @@ impl Inner {
                 }
                 Ok(Some(Event::InitDone)) => {
                     let gone = self.cache().retain(&kind.kind, &listed);
-                    gone.into_iter().for_each(|namespace| self.touched(namespace));
+                    for namespace in gone {
+                        self.touched(namespace);
+                    }
                     self.progress(kind, Ok(true));
                 }
                 Ok(None) => return,
@@ -204,19 +206,28 @@ impl Inner {
                     watched.synced = true;
                     let everybody: Vec<String> = cache.places.keys().cloned().collect();
                     drop(cache);
-                    everybody.into_iter().for_each(|name| self.touched(name));
+                    for name in everybody {
+                        self.touched(name);
+                    }
                     self.changed.send_replace(());
                 }
             }
             Err(error) => {
-                use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
+                use watcher::Error::{
+                    InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed,
+                };
                 match error {
                     // The stream ended, as it does from time to time, and is begun again.
-                    WatchFailed(_) | watcher::Error::WatchError(_) => {}
+                    WatchFailed(_) | WatchError(_) => {}
                     InitialListFailed(error) | WatchStartFailed(error) => {
-                        self.trouble(kind, &classify(error))
+                        self.trouble(kind, &classify(error));
                     }
-                    other => self.trouble(kind, &Refusal::Unavailable(other.to_string())),
+                    NoResourceVersion => {
+                        self.trouble(
+                            kind,
+                            &Refusal::Unavailable("it does not let this kind be watched".into()),
+                        );
+                    }
                 }
             }
         }

@@ -47,7 +47,6 @@ async fn an_order_is_served_and_survives_a_restart(bench: &mut dyn Bench) {
     bench.reopen().await;
     assert_eq!(bench.engine().status(&web).await.unwrap(), status);
     assert_eq!(bench.engine().inventory().await.unwrap(), [web]);
-    assert_eq!(bench.engine().foreign().await.unwrap(), [""; 0]);
 }
 
 async fn a_repeated_order_changes_nothing_and_is_told(bench: &mut dyn Bench) {

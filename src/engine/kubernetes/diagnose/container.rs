@@ -80,6 +80,7 @@ fn ended(status: &Value, pointer: &str, pod: &Value) -> Option<Finding> {
     let code = state["exitCode"].as_i64().unwrap_or(0);
     let message = state["message"].as_str().unwrap_or_default();
     let shown = Quoted::new(name);
+    let cannot_start = matches!(state["reason"].as_str(), Some("StartError" | "ContainerCannotRun"));
     let text = if state["reason"] == "OOMKilled" {
         let limit = spec(pod, name)
             .and_then(|spec| spec.pointer("/resources/limits/memory")?.as_str())
@@ -89,7 +90,7 @@ fn ended(status: &Value, pointer: &str, pod: &Value) -> Option<Finding> {
         format!(
             "the image of container {shown} is not built for the processor architecture of the cluster's nodes"
         )
-    } else if matches!(state["reason"].as_str(), Some("StartError" | "ContainerCannotRun")) {
+    } else if cannot_start {
         format!("the program of container {shown} cannot be started: {}", Quoted::new(message))
     } else if code == 0 {
         format!("the program of container {shown} ends at once, without an error; it has to keep running")
@@ -97,6 +98,8 @@ fn ended(status: &Value, pointer: &str, pod: &Value) -> Option<Finding> {
         format!("the program of container {shown} ends with exit code {code}{}", meaning(code))
     };
     let times = match restarts {
+        // How often hardly matters where it never ran.
+        _ if cannot_start => String::new(),
         0 => String::new(),
         1 => ", and was started again once".to_owned(),
         times => format!(", and was started again {times} times"),

@@ -24,6 +24,7 @@ fn waiting(reason: &str, message: &str) -> Value {
     container(json!({"state": {"waiting": {"reason": reason, "message": message}}}))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads best where it is called")]
 fn crashed(restarts: i64, terminated: Value) -> Value {
     container(json!({
         "restartCount": restarts,

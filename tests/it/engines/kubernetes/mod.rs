@@ -7,6 +7,7 @@ mod guards;
 
 use std::{
     collections::BTreeMap,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,6 +25,7 @@ use greenroom::{
     preview::{MrKey, PreviewName},
     render::{Manifest, Source},
 };
+use kube::Client;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -33,27 +35,34 @@ use crate::support::cluster::Cluster;
 /// An image of a program that works.
 pub const IMAGE: &str = "registry.test/acme/web:1";
 
-/// An engine with an instance id, and a project, of its own: namespaces belong to the whole cluster.
-pub struct Room {
-    pub cluster: &'static Cluster,
+/// An engine with an instance id of its own: namespaces belong to the whole cluster.
+pub struct Room<C = &'static Cluster> {
+    pub cluster: C,
     pub kubernetes: Arc<Kubernetes>,
-    pub instance: String,
+    client: Client,
+    instance: String,
 }
 
 impl Room {
     /// On the cluster that all tests share.
     pub async fn new(test: &str) -> Option<Self> {
         let cluster = Cluster::start().await?;
-        let instance = test.replace('_', "-").chars().take(60).collect::<String>();
-        let instance = instance.trim_matches('-').to_owned();
-        let kubernetes = Kubernetes::connect(cluster.client().await, "test", &instance, Clock);
-        Some(Self { cluster, kubernetes, instance })
+        Some(Self::on(cluster, test).await)
+    }
+}
+
+impl<C: Deref<Target = Cluster> + Send + Sync> Room<C> {
+    pub async fn on(cluster: C, test: &str) -> Self {
+        let client = cluster.client().await;
+        Self::with(cluster, client, test)
     }
 
-    /// A preview that no other test has.
-    pub fn preview(&self) -> (PreviewName, MrKey) {
-        static NEXT: AtomicU64 = AtomicU64::new(1000);
-        super::preview(NEXT.fetch_add(1, Ordering::Relaxed))
+    /// As somebody in particular.
+    pub fn with(cluster: C, client: Client, test: &str) -> Self {
+        let instance = test.replace('_', "-").chars().take(60).collect::<String>();
+        let instance = instance.trim_matches('-').to_owned();
+        let kubernetes = Kubernetes::connect(client.clone(), "test", &instance, Clock);
+        Self { cluster, kubernetes, client, instance }
     }
 
     /// An object of a preview as the API server has it.
@@ -63,7 +72,7 @@ impl Room {
 }
 
 #[async_trait]
-impl Bench for Room {
+impl<C: Deref<Target = Cluster> + Send + Sync> Bench for Room<C> {
     fn engine(&self) -> Arc<dyn Engine> {
         Arc::clone(&self.kubernetes) as Arc<dyn Engine>
     }
@@ -89,8 +98,14 @@ impl Bench for Room {
     }
 
     async fn reopen(&mut self) {
-        self.kubernetes = Kubernetes::connect(self.cluster.client().await, "test", &self.instance, Clock);
+        self.kubernetes = Kubernetes::connect(self.client.clone(), "test", &self.instance, Clock);
     }
+}
+
+/// A preview that no other test has.
+pub fn fresh() -> (PreviewName, MrKey) {
+    static NEXT: AtomicU64 = AtomicU64::new(1000);
+    super::preview(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// An order of these objects, its digest of all that is in it.
@@ -135,6 +150,7 @@ pub fn profile() -> Profile {
 }
 
 /// A Deployment of one pod with this environment.
+#[expect(clippy::needless_pass_by_value, reason = "reads best where it is called")]
 pub fn deployment(name: &str, image: &str, env: Value) -> Value {
     let env: Vec<Value> = env
         .as_object()
