@@ -58,7 +58,10 @@ pub(super) async fn engines(
         let client = match Client::try_from(config) {
             Ok(client) => client,
             Err(error) => {
-                reached.push(Reached { name: cluster.name.clone(), client: Err(told(cluster, &error.to_string())) });
+                reached.push(Reached {
+                    name: cluster.name.clone(),
+                    client: Err(told(cluster, &error.to_string())),
+                });
                 continue;
             }
         };
@@ -175,9 +178,7 @@ pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluste
             .value
             .as_ref()
             .map_or_else(|| String::from("ingress-nginx"), |name| name.0.clone()),
-        egress: egress
-            .map(|rule| Egress { cidr: rule.cidr.0.clone(), ports: rule.ports.clone() })
-            .collect(),
+        egress: egress.map(|rule| Egress { cidr: rule.cidr.0.clone(), ports: rule.ports.clone() }).collect(),
         pull_secret: given.pull_secret.value.as_ref().map(settings::SharedSecret::text),
         secrets: given
             .secrets
@@ -193,16 +194,22 @@ pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluste
     };
     let rules = ManifestRules {
         kinds: given.kinds.value.iter().flatten().cloned().collect(),
-        allow: given.allow.value.iter().flatten().filter_map(|risk| risk.0.parse::<Exception>().ok()).collect(),
+        allow: given
+            .allow
+            .value
+            .iter()
+            .flatten()
+            .filter_map(|risk| risk.0.parse::<Exception>().ok())
+            .collect(),
         exposure: match &given.gateway.value {
             Some(gateway) => Exposure::Gateway {
                 name: gateway.name.clone(),
                 namespace: gateway.namespace.clone(),
                 section: None,
             },
-            None => Exposure::Ingress {
-                class: given.ingress_class.value.as_ref().map(|class| class.0.clone()),
-            },
+            None => {
+                Exposure::Ingress { class: given.ingress_class.value.as_ref().map(|class| class.0.clone()) }
+            }
         },
         tls_secret: given.tls_secret.value.as_ref().map(|name| name.0.clone()),
         secrets: profile.secrets.keys().cloned().collect(),
@@ -213,7 +220,11 @@ pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluste
         .collect();
     let links = Links {
         scheme: if rules.tls_secret.is_some() { String::from("https") } else { links.scheme.clone() },
-        domain: given.base_domain.value.as_ref().map_or_else(|| links.domain.clone(), |domain| domain.0.clone()),
+        domain: given
+            .base_domain
+            .value
+            .as_ref()
+            .map_or_else(|| links.domain.clone(), |domain| domain.0.clone()),
         port: if given.base_domain.value.is_some() || rules.tls_secret.is_some() { None } else { links.port },
     };
     let digest = digest(&profile, &rules, &values, &links);
@@ -221,12 +232,7 @@ pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluste
 }
 
 /// SHA-256 of all of it, secrets included, in hexadecimal.
-fn digest(
-    profile: &Profile,
-    rules: &ManifestRules,
-    values: &impl std::fmt::Debug,
-    links: &Links,
-) -> String {
+fn digest(profile: &Profile, rules: &ManifestRules, values: &impl std::fmt::Debug, links: &Links) -> String {
     let mut hash = Sha256::new();
     // `Debug` of a secret shows nothing of it.
     hash.update(format!("{profile:?}\0{rules:?}\0{values:?}\0{links:?}"));

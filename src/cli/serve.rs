@@ -23,9 +23,7 @@ use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
 use crate::gitlab::{self, ArtifactLimits, Credentials, Forge, Token};
 use crate::preview::Place;
-use crate::reconcile::{
-    Awaited, Brake, Controller, Engines, Links, Parts, Strays, forget_foreign_instances,
-};
+use crate::reconcile::{Awaited, Brake, Controller, Engines, Links, Parts, Strays, forget_foreign_instances};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
@@ -162,7 +160,9 @@ impl Server {
             forge: forge.clone(),
             engines,
             strays: Strays::default(),
-            on_cluster: Arc::new(move |path| clusters::on_cluster(&preview_links, &on_cluster.of(path).on_cluster)),
+            on_cluster: Arc::new(move |path| {
+                clusters::on_cluster(&preview_links, &on_cluster.of(path).on_cluster)
+            }),
             tools: clusters::tools(),
             password_key: password_key.into(),
             reporter: Reporter::new(forge.clone(), instance.clone()),

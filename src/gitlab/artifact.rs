@@ -44,7 +44,10 @@ impl Forge {
         folder: &Path,
         limits: ArtifactLimits,
     ) -> Result<Option<Artifact>, Error> {
-        match self.download(project, &format!("projects/{project}/jobs/{job}/artifacts"), folder, limits).await {
+        match self
+            .download(project, &format!("projects/{project}/jobs/{job}/artifacts"), folder, limits)
+            .await
+        {
             Ok(artifact) => Ok(Some(artifact)),
             Err(Error::Status { status: 404, what, .. }) if what.contains("/api/v4/") => Ok(None),
             Err(error) => Err(error),

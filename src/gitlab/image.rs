@@ -55,7 +55,9 @@ impl Image {
             && !tag.starts_with(['.', '-']);
         let part_ok = |part: &str| {
             !part.is_empty()
-                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
                 && part.starts_with(|c: char| c.is_ascii_alphanumeric())
         };
         let host_ok = registry.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'));
@@ -140,9 +142,15 @@ mod tests {
             ("docker.io/nginx:1", DOCKER_HUB, "library/nginx", "1"),
         ] {
             let image = Image::parse(text).unwrap();
-            assert_eq!((&*image.registry, &*image.repository, &*image.tag), (registry, repository, tag), "{text}");
+            assert_eq!(
+                (&*image.registry, &*image.repository, &*image.tag),
+                (registry, repository, tag),
+                "{text}"
+            );
         }
-        for text in ["", ":1", "a b", "Acme/web", "web:", "web:-x", "x.y/../z", "web@sha256:0", "http://x.y/z"] {
+        for text in
+            ["", ":1", "a b", "Acme/web", "web:", "web:-x", "x.y/../z", "web@sha256:0", "http://x.y/z"]
+        {
             assert_eq!(Image::parse(text), None, "{text:?}");
         }
         let digest = format!("sha256:{}", "0f".repeat(32));
@@ -155,7 +163,8 @@ mod tests {
     fn a_login_is_for_one_registry() {
         let config = r#"{"auths": {"https://registry.example.com/v2/": {"auth": "bWU6c2VjcmV0OjE="},
             "https://index.docker.io/v1/": {"username": "hub", "password": "p"}}}"#;
-        let found = |registry| login_of(config, registry).map(|l| (l.user, l.password.expose_secret().to_owned()));
+        let found =
+            |registry| login_of(config, registry).map(|l| (l.user, l.password.expose_secret().to_owned()));
         assert_eq!(found("registry.example.com"), Some(("me".into(), "secret:1".into())));
         assert_eq!(found(DOCKER_HUB), Some(("hub".into(), "p".into())));
         assert_eq!(found("example.com"), None);

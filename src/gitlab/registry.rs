@@ -87,12 +87,11 @@ impl Forge {
         let login = pull_secret.and_then(|config| login_of(config.expose_secret(), &image.registry));
         let registry = || image.registry.clone();
         let unreadable = |why: &str| RegistryError::Unreadable { registry: registry(), why: why.to_owned() };
-        let scheme =
-            if Url::parse(&format!("http://{}", image.registry)).is_ok_and(|url| is_loopback(&url)) {
-                "http"
-            } else {
-                "https"
-            };
+        let scheme = if Url::parse(&format!("http://{}", image.registry)).is_ok_and(|url| is_loopback(&url)) {
+            "http"
+        } else {
+            "https"
+        };
         let url = format!("{scheme}://{}/v2/{}/manifests/{}", image.registry, image.repository, image.tag);
         let url = Url::parse(&url).map_err(|_| unreadable("its address is none"))?;
         let ask = |request: reqwest::RequestBuilder| async {

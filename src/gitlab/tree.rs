@@ -85,7 +85,8 @@ fn unpack(archive: &Path, into: &Path) -> Result<(), Refused> {
 /// The path below the top folder; `None` when it is not one.
 fn inside(name: &str) -> Option<PathBuf> {
     let path = Path::new(name);
-    let sound = path.components().all(|part| matches!(part, Component::Normal(_))) && !name.contains(['\\', '\0']);
+    let sound =
+        path.components().all(|part| matches!(part, Component::Normal(_))) && !name.contains(['\\', '\0']);
     let path: PathBuf = path.components().skip(1).collect();
     (sound && path != Path::new("")).then_some(path)
 }

@@ -265,7 +265,10 @@ impl fmt::Display for Reason {
             Self::Undeployable(why) => write!(f, "it cannot be deployed: {why}"),
             Self::NotReady(why) => write!(f, "it did not become ready: {why}"),
             Self::NoCluster { cluster, origin: Some(origin) } => {
-                write!(f, "the server's settings (`{origin}`) want it on the cluster `{cluster}`, which they do not name")
+                write!(
+                    f,
+                    "the server's settings (`{origin}`) want it on the cluster `{cluster}`, which they do not name"
+                )
             }
             Self::NoCluster { cluster, origin: None } => {
                 write!(f, "the server's settings name no cluster `{cluster}` for it to run on")
@@ -429,7 +432,9 @@ impl Reason {
             (State::Failed, Self::EngineNotAllowed { .. }) => {
                 "The operator of greenroom decides which engines a project may use."
             }
-            (State::Failed, Self::NoCluster { .. }) => "The operator of greenroom gives projects their cluster.",
+            (State::Failed, Self::NoCluster { .. }) => {
+                "The operator of greenroom gives projects their cluster."
+            }
             (State::Failed, Self::FileBroken(_)) => "The next push tries again.",
             (State::Failed, Self::EngineFailed(_)) => "It is tried again without anybody's doing.",
             (State::Failed, _) => "The next push or a new attempt of the job tries again.",

@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::lifetime::Lifetime;
 
 /// What runs a preview.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
     /// A job's artifact, served as it is.

@@ -1,8 +1,9 @@
 //! What should be, decided from what is. Pure: no I/O, no clock.
 
 use crate::preview::{
-    Changes, DEFAULT_CLUSTER, Given, Head, Hold, HoldOrigin, Job, JobStatus, Judgement, Lifetime, MergeRequest,
-    MergeRequestState, Place, Preview, ProjectRules, Quoted, Reason, Sha, State, Verdict, rfc3339,
+    Changes, DEFAULT_CLUSTER, Given, Head, Hold, HoldOrigin, Job, JobStatus, Judgement, Lifetime,
+    MergeRequest, MergeRequestState, Place, Preview, ProjectRules, Quoted, Reason, Sha, State, Verdict,
+    rfc3339,
 };
 use crate::render::{FileError, ProjectFile, WaitFor, Workload};
 

@@ -143,7 +143,8 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         }
         None => None,
     };
-    let Decided { mut decision, file, changes, place } = decide(parts, &merge_request, record.as_ref()).await?;
+    let Decided { mut decision, file, changes, place } =
+        decide(parts, &merge_request, record.as_ref()).await?;
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
         return Ok(Next::Rest);

@@ -49,10 +49,12 @@ pub(super) async fn make(
     match kubernetes::image(settings, &values) {
         Ok(None) => {}
         Err(error) => return refused(error),
-        Ok(Some(image)) => match resolve(parts, record, &image, on_cluster.profile.pull_secret.as_ref()).await {
-            Ok(resolved) => values.image = Some(resolved),
-            Err(made) => return Ok(made),
-        },
+        Ok(Some(image)) => {
+            match resolve(parts, record, &image, on_cluster.profile.pull_secret.as_ref()).await {
+                Ok(resolved) => values.image = Some(resolved),
+                Err(made) => return Ok(made),
+            }
+        }
     }
     let folder = tempfile::tempdir_in(&parts.incoming).map_err(crate::gitlab::Error::Disk)?;
     if settings.source().needs_tree() {

@@ -57,7 +57,9 @@ async fn all(parts: &Parts) -> Result<(), Error> {
         match engine.inventory().await {
             Ok(names) => there(parts, &previews, place, names).await?,
             // What is there is unknown, which is not nothing.
-            Err(error) => tracing::warn!(%place, %error, "what nobody remembers could not be looked for there"),
+            Err(error) => {
+                tracing::warn!(%place, %error, "what nobody remembers could not be looked for there")
+            }
         }
     }
     Ok(())

@@ -96,11 +96,8 @@ pub(super) fn read(
 }
 
 fn one(table: &Spanned<DeValue<'_>>, origin: String, name: &str) -> Result<Cluster, Problem> {
-    let wrong = |problem: String, remedy: &str| Problem {
-        name: name.to_owned(),
-        problem,
-        remedy: remedy.to_owned(),
-    };
+    let wrong =
+        |problem: String, remedy: &str| Problem { name: name.to_owned(), problem, remedy: remedy.to_owned() };
     let written = Written::deserialize(ValueDeserializer::from(table.clone())).map_err(|error| {
         let remedy = "use name, and kubeconfig with context, or rancher = {url, cluster, token_file}";
         wrong(error.message().to_owned(), remedy)

@@ -23,7 +23,8 @@ use url::Url;
 pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin};
 pub use on_cluster::{
-    Cidr, Domain, EgressRule, GatewayName, Label, Limits, OnCluster, PodSecurityLevel, Risk, SharedSecret, Span, Texts,
+    Cidr, Domain, EgressRule, GatewayName, Label, Limits, OnCluster, PodSecurityLevel, Risk, SharedSecret,
+    Span, Texts,
 };
 pub use problem::{Problem, Problems};
 pub use project::{ProjectSettings, Projects, TokenFile};

@@ -177,7 +177,11 @@ impl TryFrom<String> for Risk {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if RISKS.contains(&&*text) { Ok(Self(text)) } else { Err(format!("`{text}` is nothing that can be allowed")) }
+        if RISKS.contains(&&*text) {
+            Ok(Self(text))
+        } else {
+            Err(format!("`{text}` is nothing that can be allowed"))
+        }
     }
 }
 

@@ -59,7 +59,8 @@ impl ProjectSettings {
             engines: bound(&self.engines),
             max_lifetime: bound(&self.max_lifetime),
             max_previews: bound(&self.max_previews),
-            cluster: bound(&self.on_cluster.cluster).map(|Given { value, origin }| Given { value: value.0, origin }),
+            cluster: bound(&self.on_cluster.cluster)
+                .map(|Given { value, origin }| Given { value: value.0, origin }),
         }
     }
 }

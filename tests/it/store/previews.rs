@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use greenroom::{
     preview::{
-        CommitStatus, CommitStatusState, Compared, Deployment, FileAt, Hold, HoldOrigin, MrKey, Place, Preview,
-        PreviewName, ProjectId, Release, Said, Serving, Sha, State,
+        CommitStatus, CommitStatusState, Compared, Deployment, FileAt, Hold, HoldOrigin, MrKey, Place,
+        Preview, PreviewName, ProjectId, Release, Said, Serving, Sha, State,
     },
     store::{Error, HistoryEntry, Store},
 };
