@@ -100,7 +100,8 @@ struct DockerConfig {
 
 #[derive(Deserialize)]
 struct Auth {
-    auth: Option<String>,
+    #[serde(rename = "auth")]
+    both: Option<String>,
     username: Option<String>,
     password: Option<String>,
 }
@@ -120,7 +121,7 @@ pub(super) fn login_of(config: &str, registry: &str) -> Option<Login> {
     if let (Some(user), Some(password)) = (auth.username, auth.password) {
         return Some(Login { user, password: password.into() });
     }
-    let text = String::from_utf8(STANDARD.decode(auth.auth?).ok()?).ok()?;
+    let text = String::from_utf8(STANDARD.decode(auth.both?).ok()?).ok()?;
     let (user, password) = text.split_once(':')?;
     Some(Login { user: user.to_owned(), password: password.to_owned().into() })
 }

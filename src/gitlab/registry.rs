@@ -103,8 +103,8 @@ impl Forge {
         let head = || http.to(&url).request(Method::HEAD, url.clone());
         let mut answer = ask(head()).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
-            let challenge = answer.headers().get_all(WWW_AUTHENTICATE).iter();
-            let challenge = challenge.filter_map(|value| challenge_of(value.to_str().ok()?)).next();
+            let mut challenges = answer.headers().get_all(WWW_AUTHENTICATE).iter();
+            let challenge = challenges.find_map(|value| challenge_of(value.to_str().ok()?));
             answer = match (challenge, &login) {
                 (Some(Challenge::Bearer { realm, service, scope }), _) => {
                     let realm = url.join(&realm).map_err(|_| unreadable("it names no token service"))?;

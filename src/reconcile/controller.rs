@@ -251,7 +251,7 @@ impl Controller {
             Lane::Background => &self.background,
         };
         match &claim.key {
-            WorkKey::MergeRequest(key) => look(parts, *key, claim.lift, claim.thorough).await,
+            WorkKey::MergeRequest(key) => Box::pin(look(parts, *key, claim.lift, claim.thorough)).await,
             WorkKey::Branch(project, branch) => {
                 let mut open = parts.store.previews_of_branch(*project, branch).await?;
                 if open.is_empty() {

@@ -32,6 +32,7 @@
 //!   was seen to be available counts.
 //! * *Two previews want a project's last place*: one transaction gives it to one of them; the other looks again, and waits.
 
+mod act;
 mod apply;
 mod awaited;
 mod brake;

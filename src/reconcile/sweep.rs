@@ -58,7 +58,7 @@ async fn all(parts: &Parts) -> Result<(), Error> {
             Ok(names) => there(parts, &previews, place, names).await?,
             // What is there is unknown, which is not nothing.
             Err(error) => {
-                tracing::warn!(%place, %error, "what nobody remembers could not be looked for there")
+                tracing::warn!(%place, %error, "what nobody remembers could not be looked for there");
             }
         }
     }

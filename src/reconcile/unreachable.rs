@@ -3,9 +3,10 @@
 //! Nothing is forgotten and nothing is taken away for it. People are told why a deploy or a removal does not come to its
 //! end; of what serves nobody is told, for it most likely goes on serving. The look fails, and is repeated.
 
+use super::act::Acted;
 use super::controller::Parts;
 use super::desired::Desired;
-use super::look::{Acted, Error, Next, keep};
+use super::look::{Error, Next, keep};
 use super::{apply, moving};
 use crate::engine::Status;
 use crate::preview::{Preview, Reason, Sha, State};
