@@ -17,12 +17,15 @@ mod template;
 mod values;
 mod work;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 pub use error::RenderError;
 pub use policy::{Exception, Exposure, ManifestRules};
 pub use preset::presets;
 pub use values::Values;
+
+use crate::process;
 
 use super::{KubernetesSettings, KubernetesSource, Manifest};
 use documents::Document;
@@ -37,6 +40,13 @@ pub struct Tools {
     pub kustomize: Option<PathBuf>,
     /// The operator's own presets: a folder with a folder for each.
     pub presets: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Those that lie in the folders of a `PATH`.
+    pub fn find(path: &OsStr) -> Self {
+        Self { helm: process::find("helm", path), kustomize: process::find("kustomize", path), presets: None }
+    }
 }
 
 /// The objects of a preview. `tree` holds the repository at the deployed commit, unpacked; it is not looked at for a

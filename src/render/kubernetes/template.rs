@@ -62,6 +62,12 @@ impl Templates {
                 ValueKind::None => output.write_str("null")?,
                 // They are what they are in YAML, too.
                 ValueKind::Number | ValueKind::Bool => write!(output, "{value}")?,
+                ValueKind::Plain | ValueKind::Bytes | ValueKind::Invalid => {
+                    return Err(Error::new(
+                        ErrorKind::BadSerialization,
+                        "it is no value that can be written",
+                    ));
+                }
                 _ => {
                     let value = serde_json::to_value(value).map_err(|_| {
                         Error::new(ErrorKind::BadSerialization, "it is no value that can be written")

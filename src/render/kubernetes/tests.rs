@@ -304,3 +304,36 @@ fn a_password_stays_and_is_nobody_elses() {
     assert_ne!(ours, password(&Values { name: PreviewName::parse("web-42-mr-8").unwrap(), ..values() }));
     assert_ne!(ours, password(&Values { password_key: SecretString::from("another"), ..values() }));
 }
+
+/// The names in the first column of a table of docs/templates.md.
+fn documented(heading: &str) -> Vec<String> {
+    let text = include_str!("../../../docs/templates.md");
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn the_documented_values_and_presets_are_those_that_are_there() {
+    let mut values: Vec<_> = Values { configured: [].into(), ..values() }
+        .plain()
+        .unwrap()
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    let mut told = documented("Values");
+    values.sort();
+    told.sort();
+    assert_eq!(values, told);
+    let text = include_str!("../../../docs/templates.md");
+    for (name, purpose) in presets() {
+        assert!(text.contains(&format!("| `{name}` | {purpose} |")), "docs/templates.md has no row for {name}");
+    }
+    assert_eq!(documented("Presets").len(), presets().count());
+    for exception in Exception::ALL {
+        assert!(text.contains(&format!("`{}`", exception.as_str())), "{exception:?} is not documented");
+    }
+}
