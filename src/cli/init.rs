@@ -172,5 +172,7 @@ fn folders(top: &Path, folder: &str) -> Vec<PathBuf> {
 
 /// As it is written in YAML, whatever it holds.
 fn slashed(path: &Path) -> String {
-    path.to_string_lossy().replace('\\', "/")
+    let text = path.to_string_lossy().replace('\\', "/");
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    if plain { text } else { Value::String(text).to_string() }
 }

@@ -99,7 +99,8 @@ fn a_chart_is_rendered_with_values_that_are_templates() {
     let Some(repository) = Repository::with("GREENROOM_TEST_HELM", &chart()) else { return };
     assert_snapshot!(repository.renders());
     let (_, objects, _) = repository.runs(&["render", "--title", "x\"\nkind: Secret\n---\n{{ .Values }}"]);
-    assert!(objects.contains(r#"title: "x\"\nkind: Secret\n---\n{{ .Values }}""#), "{objects}");
+    let read: serde_json::Value = serde_saphyr::from_str(&objects).unwrap();
+    assert_eq!(read["data"]["title"], "x\"\nkind: Secret\n---\n{{ .Values }}");
 }
 
 #[test]
@@ -119,9 +120,7 @@ fn a_chart_sees_nothing_of_the_server_and_asks_nobody() {
         files.retain(|(known, _)| *known != name);
         files.push((name, text));
         let Some(repository) = Repository::with("GREENROOM_TEST_HELM", &files) else { return };
-        insta::with_settings!({ filters => vec![(r"/tmp/\S+/chart", "[chart]")] }, {
-            assert_snapshot!(format!("{name}: {text}\n  => {}", repository.is_refused()));
-        });
+        assert_snapshot!(format!("{name}: {text}\n  => {}", repository.is_refused()));
     }
 }
 
@@ -172,9 +171,7 @@ fn a_kustomization_fetches_nothing_and_starts_nothing() {
         files.retain(|(known, _)| *known != name);
         files.push((name, text));
         let Some(repository) = Repository::with("GREENROOM_TEST_KUSTOMIZE", &files) else { return };
-        insta::with_settings!({ filters => vec![(r"/tmp/[^/\s']+", "[work]")] }, {
-            assert_snapshot!(format!("{name}: {text}\n  => {}", repository.is_refused()));
-        });
+        assert_snapshot!(format!("{name}: {text}\n  => {}", repository.is_refused()));
     }
 }
 

@@ -27,7 +27,7 @@ pub use values::Values;
 
 use crate::process;
 
-use super::{KubernetesSettings, KubernetesSource, Manifest};
+use super::{JobCheck, KubernetesSettings, KubernetesSource, Manifest};
 use documents::Document;
 use template::{Files, Templates};
 
@@ -84,6 +84,42 @@ pub async fn render(
         rules.check(manifest, values)?;
     }
     Ok(manifests)
+}
+
+/// The Job of a check, the `number`th of the project file's.
+///
+/// # Errors
+/// When a template is wrong, or the Job is not allowed.
+pub fn check_job(
+    check: &JobCheck,
+    number: usize,
+    settings: &KubernetesSettings,
+    values: &Values,
+    rules: &ManifestRules,
+) -> Result<Manifest, RenderError> {
+    const FILE: &str = "preset check.yaml";
+    let mut context = values.context(settings, rules)?;
+    let texts = Templates::new(context.clone());
+    let image = check.image.as_deref().map(|image| texts.text("checks.image", image)).transpose()?;
+    if image.is_none() && context.get("image").is_none() {
+        return Err(RenderError::file(
+            ".greenroom.yml checks",
+            "a job needs an image here, the preview names none",
+        ));
+    }
+    context["check"] = serde_json::json!({
+        "number": number,
+        "seconds": check.timeout.duration().as_secs(),
+        "image": image,
+        "command": check.command,
+    });
+    let template = include_str!("../../../templates/kubernetes/check.yaml");
+    let found = Templates::new(context).documents(FILE, template, &Files::new())?;
+    let mut manifests = documents::manifests(found)?;
+    let mut job =
+        manifests.pop().ok_or_else(|| RenderError::file(FILE, "it renders to no objects at all"))?;
+    rules.check(&mut job, values)?;
+    Ok(job)
 }
 
 /// The image that the settings ask for, before it is looked up in the registry.

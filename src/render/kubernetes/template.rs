@@ -138,7 +138,7 @@ fn told(error: &Error, source: &str) -> Problem {
     let code = || inner.range().and_then(|range| source.get(range)).map(str::trim).unwrap_or_default();
     let why = match inner.kind() {
         ErrorKind::UndefinedError => match inner.detail() {
-            Some(detail) => format!("{detail} ({})", code()),
+            Some(detail) => detail.to_owned(),
             None => format!("{} is not defined", code()),
         },
         ErrorKind::OutOfFuel => format!("it takes more than {STEPS} steps, which is the limit"),

@@ -272,10 +272,10 @@ async fn texts_of_the_project_file_are_templates() {
         tagged.as_deref(),
         Some("registry.example/acme/web/app:0123456789abcdef0123456789abcdef01234567")
     );
-    assert_snapshot!(image_of("{{ regisrty_image }}:{{ sha }}").unwrap_err(), @"`.greenroom.yml kubernetes.image`: `regisrty_image is not defined`");
+    assert_snapshot!(image_of("{{ regisrty_image }}:{{ sha }}").unwrap_err(), @"`.greenroom.yml kubernetes.image`: `'regisrty_image' is undefined`");
     let without = Values { registry_image: None, ..values.clone() };
     let settings = settings("{preset: web, image: '{{ registry_image }}'}");
-    assert_snapshot!(image(&settings, &without).unwrap_err(), @"`.greenroom.yml kubernetes.image`: `registry_image is not defined`");
+    assert_snapshot!(image(&settings, &without).unwrap_err(), @"`.greenroom.yml kubernetes.image`: `'registry_image' is undefined`");
 }
 
 #[tokio::test]
@@ -293,6 +293,19 @@ async fn a_program_that_is_not_installed_is_named() {
     `helm is not installed on the server; the operator can install it, or say where it is with the setting helm`
     `kustomize is not installed on the server; the operator can install it, or say where it is with the setting kustomize`
     ");
+}
+
+#[test]
+fn a_check_by_a_job_is_a_job_of_the_same_kind_as_all_else() {
+    let file = "version: 1\nengine: kubernetes\nkubernetes: {manifests: k8s}\nchecks: [{job: [./smoke.sh], image: '{{ registry_image }}/smoke', timeout: 90s}, {job: [a]}]\n";
+    let file = ProjectFile::parse(file).unwrap();
+    let Workload::Kubernetes(settings) = &file.workload else { panic!("{file:?}") };
+    let job = |number: usize| {
+        let crate::render::Check::Job(check) = &file.checks[number - 1] else { panic!("{file:?}") };
+        check_job(check, number, settings, &values(), &ManifestRules::default())
+    };
+    assert_snapshot!(serde_saphyr::to_string(&job(1).unwrap().object).unwrap());
+    assert_snapshot!(job(2).unwrap_err(), @"`.greenroom.yml checks`: `a job needs an image here, the preview names none`");
 }
 
 #[test]
@@ -330,7 +343,10 @@ fn the_documented_values_and_presets_are_those_that_are_there() {
     assert_eq!(values, told);
     let text = include_str!("../../../docs/templates.md");
     for (name, purpose) in presets() {
-        assert!(text.contains(&format!("| `{name}` | {purpose} |")), "docs/templates.md has no row for {name}");
+        assert!(
+            text.contains(&format!("| `{name}` | {purpose} |")),
+            "docs/templates.md has no row for {name}"
+        );
     }
     assert_eq!(documented("Presets").len(), presets().count());
     for exception in Exception::ALL {
