@@ -1,7 +1,6 @@
 //! The clusters of the settings, connected; and what the settings say of previews on them, in the engine's words.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,11 +149,7 @@ async fn permitted(client: &Client) -> Result<(), String> {
 
 /// The programs that rendering uses, where they are installed.
 pub(super) fn tools() -> Tools {
-    Tools { helm: found("helm"), kustomize: found("kustomize"), presets: None }
-}
-
-fn found(program: &str) -> Option<PathBuf> {
-    settings::program(program)
+    Tools::find(&settings::search_path().unwrap_or_default())
 }
 
 /// What the settings say of a project's previews on a cluster. `links` are those of all others.

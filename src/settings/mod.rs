@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use cluster::{Access, Cluster};
-pub use layer::{DEFAULTS, Layer, Origin};
+pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use on_cluster::{
     Cidr, Domain, EgressRule, GatewayName, Label, Limits, OnCluster, PodSecurityLevel, Risk, SharedSecret,
     Span, Texts,
@@ -147,12 +147,6 @@ impl Settings {
     pub fn project(&self, path: &str) -> ProjectSettings {
         self.per_project.of(path)
     }
-}
-
-/// Where a program is that is looked for by its name.
-pub fn program(name: &str) -> Option<PathBuf> {
-    let path = layer::environment_variable("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// What a verb needs that asks a running server.

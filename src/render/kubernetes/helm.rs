@@ -48,7 +48,8 @@ pub(super) async fn documents(
         arguments.extend([OsString::from("--values"), file.into()]);
     }
     let call = Call { program, arguments: &arguments, folder: work.path(), limits: LIMITS };
-    let output = process::run(call).await.map_err(|error| work::refused(&place, "helm", error))?;
+    let output =
+        process::run(call).await.map_err(|error| work::refused(&place, work.path(), "helm", error))?;
     documents::parse(&format!("helm {place}"), &String::from_utf8_lossy(&output), &Marks::new())
 }
 

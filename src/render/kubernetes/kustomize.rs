@@ -65,7 +65,8 @@ pub(super) async fn documents(
     check(&work, tree, path, &mut BTreeSet::new())?;
     let arguments = ["build".into(), folder.into_os_string()];
     let call = Call { program, arguments: &arguments, folder: work.path(), limits: LIMITS };
-    let output = process::run(call).await.map_err(|error| work::refused(&place, "kustomize", error))?;
+    let output =
+        process::run(call).await.map_err(|error| work::refused(&place, work.path(), "kustomize", error))?;
     documents::parse(&format!("kustomize {place}"), &String::from_utf8_lossy(&output), &Marks::new())
 }
 

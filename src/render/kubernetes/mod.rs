@@ -17,6 +17,7 @@ mod template;
 mod values;
 mod work;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 pub use error::RenderError;
@@ -24,7 +25,9 @@ pub use policy::{Exception, Exposure, ManifestRules};
 pub use preset::presets;
 pub use values::Values;
 
-use super::{KubernetesSettings, KubernetesSource, Manifest};
+use crate::process;
+
+use super::{JobCheck, KubernetesSettings, KubernetesSource, Manifest};
 use documents::Document;
 use template::{Files, Templates};
 
@@ -37,6 +40,13 @@ pub struct Tools {
     pub kustomize: Option<PathBuf>,
     /// The operator's own presets: a folder with a folder for each.
     pub presets: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Those that lie in the folders of a `PATH`.
+    pub fn find(path: &OsStr) -> Self {
+        Self { helm: process::find("helm", path), kustomize: process::find("kustomize", path), presets: None }
+    }
 }
 
 /// The objects of a preview. `tree` holds the repository at the deployed commit, unpacked; it is not looked at for a
@@ -74,6 +84,42 @@ pub async fn render(
         rules.check(manifest, values)?;
     }
     Ok(manifests)
+}
+
+/// The Job of a check, the `number`th of the project file's.
+///
+/// # Errors
+/// When a template is wrong, or the Job is not allowed.
+pub fn check_job(
+    check: &JobCheck,
+    number: usize,
+    settings: &KubernetesSettings,
+    values: &Values,
+    rules: &ManifestRules,
+) -> Result<Manifest, RenderError> {
+    const FILE: &str = "preset check.yaml";
+    let mut context = values.context(settings, rules)?;
+    let texts = Templates::new(context.clone());
+    let image = check.image.as_deref().map(|image| texts.text("checks.image", image)).transpose()?;
+    if image.is_none() && context.get("image").is_none() {
+        return Err(RenderError::file(
+            ".greenroom.yml checks",
+            "a job needs an image here, the preview names none",
+        ));
+    }
+    context["check"] = serde_json::json!({
+        "number": number,
+        "seconds": check.timeout.duration().as_secs(),
+        "image": image,
+        "command": check.command,
+    });
+    let template = include_str!("../../../templates/kubernetes/check.yaml");
+    let found = Templates::new(context).documents(FILE, template, &Files::new())?;
+    let mut manifests = documents::manifests(found)?;
+    let mut job =
+        manifests.pop().ok_or_else(|| RenderError::file(FILE, "it renders to no objects at all"))?;
+    rules.check(&mut job, values)?;
+    Ok(job)
 }
 
 /// The image that the settings ask for, before it is looked up in the registry.

@@ -62,6 +62,12 @@ impl Templates {
                 ValueKind::None => output.write_str("null")?,
                 // They are what they are in YAML, too.
                 ValueKind::Number | ValueKind::Bool => write!(output, "{value}")?,
+                ValueKind::Plain | ValueKind::Bytes | ValueKind::Invalid => {
+                    return Err(Error::new(
+                        ErrorKind::BadSerialization,
+                        "it is no value that can be written",
+                    ));
+                }
                 _ => {
                     let value = serde_json::to_value(value).map_err(|_| {
                         Error::new(ErrorKind::BadSerialization, "it is no value that can be written")
@@ -132,7 +138,7 @@ fn told(error: &Error, source: &str) -> Problem {
     let code = || inner.range().and_then(|range| source.get(range)).map(str::trim).unwrap_or_default();
     let why = match inner.kind() {
         ErrorKind::UndefinedError => match inner.detail() {
-            Some(detail) => format!("{detail} ({})", code()),
+            Some(detail) => detail.to_owned(),
             None => format!("{} is not defined", code()),
         },
         ErrorKind::OutOfFuel => format!("it takes more than {STEPS} steps, which is the limit"),

@@ -272,10 +272,10 @@ async fn texts_of_the_project_file_are_templates() {
         tagged.as_deref(),
         Some("registry.example/acme/web/app:0123456789abcdef0123456789abcdef01234567")
     );
-    assert_snapshot!(image_of("{{ regisrty_image }}:{{ sha }}").unwrap_err(), @"`.greenroom.yml kubernetes.image`: `regisrty_image is not defined`");
+    assert_snapshot!(image_of("{{ regisrty_image }}:{{ sha }}").unwrap_err(), @"`.greenroom.yml kubernetes.image`: `'regisrty_image' is undefined`");
     let without = Values { registry_image: None, ..values.clone() };
     let settings = settings("{preset: web, image: '{{ registry_image }}'}");
-    assert_snapshot!(image(&settings, &without).unwrap_err(), @"`.greenroom.yml kubernetes.image`: `registry_image is not defined`");
+    assert_snapshot!(image(&settings, &without).unwrap_err(), @"`.greenroom.yml kubernetes.image`: `'registry_image' is undefined`");
 }
 
 #[tokio::test]
@@ -296,6 +296,19 @@ async fn a_program_that_is_not_installed_is_named() {
 }
 
 #[test]
+fn a_check_by_a_job_is_a_job_of_the_same_kind_as_all_else() {
+    let file = "version: 1\nengine: kubernetes\nkubernetes: {manifests: k8s}\nchecks: [{job: [./smoke.sh], image: '{{ registry_image }}/smoke', timeout: 90s}, {job: [a]}]\n";
+    let file = ProjectFile::parse(file).unwrap();
+    let Workload::Kubernetes(settings) = &file.workload else { panic!("{file:?}") };
+    let job = |number: usize| {
+        let crate::render::Check::Job(check) = &file.checks[number - 1] else { panic!("{file:?}") };
+        check_job(check, number, settings, &values(), &ManifestRules::default())
+    };
+    assert_snapshot!(serde_saphyr::to_string(&job(1).unwrap().object).unwrap());
+    assert_snapshot!(job(2).unwrap_err(), @"`.greenroom.yml checks`: `a job needs an image here, the preview names none`");
+}
+
+#[test]
 fn a_password_stays_and_is_nobody_elses() {
     let password = |values: &Values| values.plain().unwrap()["password"].as_str().unwrap().to_owned();
     let ours = password(&values());
@@ -303,4 +316,40 @@ fn a_password_stays_and_is_nobody_elses() {
     assert_eq!(ours, password(&Values { title: "other".into(), ..values() }));
     assert_ne!(ours, password(&Values { name: PreviewName::parse("web-42-mr-8").unwrap(), ..values() }));
     assert_ne!(ours, password(&Values { password_key: SecretString::from("another"), ..values() }));
+}
+
+/// The names in the first column of a table of docs/templates.md.
+fn documented(heading: &str) -> Vec<String> {
+    let text = include_str!("../../../docs/templates.md");
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn the_documented_values_and_presets_are_those_that_are_there() {
+    let mut values: Vec<_> = Values { configured: [].into(), ..values() }
+        .plain()
+        .unwrap()
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    let mut told = documented("Values");
+    values.sort();
+    told.sort();
+    assert_eq!(values, told);
+    let text = include_str!("../../../docs/templates.md");
+    for (name, purpose) in presets() {
+        assert!(
+            text.contains(&format!("| `{name}` | {purpose} |")),
+            "docs/templates.md has no row for {name}"
+        );
+    }
+    assert_eq!(documented("Presets").len(), presets().count());
+    for exception in Exception::ALL {
+        assert!(text.contains(&format!("`{}`", exception.as_str())), "{exception:?} is not documented");
+    }
 }

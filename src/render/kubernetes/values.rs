@@ -95,7 +95,8 @@ impl Values {
         if let Some(image) = image {
             context["image"] = json!(image);
         }
-        for secret in settings.secrets.iter().filter(|secret| !rules.secrets.contains(secret.as_str())) {
+        let unknown = settings.secrets.iter().find(|secret| !rules.secrets.contains(secret.as_str()));
+        if let Some(secret) = unknown {
             let problem = format!("the operator has given this project no secret {secret}");
             return Err(RenderError::file(".greenroom.yml kubernetes.secrets", problem));
         }

@@ -86,15 +86,17 @@ pub(super) fn yaml(text: &str, place: &str) -> Result<Value, RenderError> {
     })
 }
 
-/// What a program's end means for the project.
-pub(super) fn refused(place: &str, program: &str, error: process::Error) -> RenderError {
+/// What a program's end means for the project. Where the copy of the repository lies is another place each time, and
+/// nobody's business.
+pub(super) fn refused(place: &str, copy: &Path, program: &str, error: process::Error) -> RenderError {
     match error {
         process::Error::Io { .. } => RenderError::Trouble(error.to_string()),
         process::Error::Failed(complaint) => {
-            // The last line says what, those before it where from.
-            let complaint =
-                complaint.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
-            RenderError::file(place, format!("{program} says: {}", complaint.trim_start_matches("Error: ")))
+            // Both begin their complaint with this word; warnings stand before it, hints behind.
+            let complaint = complaint.split_once("Error: ").map_or(&*complaint, |(_, complaint)| complaint);
+            let complaint = complaint.split("\n\n").next().unwrap_or_default();
+            let complaint = complaint.replace(&format!("{}/", copy.display()), "");
+            RenderError::file(place, format!("{program} says: {complaint}"))
         }
         error => RenderError::file(place, format!("{program} {error}")),
     }

@@ -225,7 +225,7 @@ impl ManifestRules {
         match spec["type"].as_str() {
             Some("NodePort") => unless(Exception::NodePort, "spec.type", "opens a port on every node")?,
             Some("LoadBalancer") => {
-                unless(Exception::LoadBalancer, "spec.type", "takes an address of its own")?
+                unless(Exception::LoadBalancer, "spec.type", "takes an address of its own")?;
             }
             Some("ExternalName") => unless(Exception::External, "spec.type", "leads out of the preview")?,
             _ => {}

@@ -22,7 +22,7 @@ fn check(object: Value, rules: &ManifestRules) -> Result<Value, String> {
     Ok(manifest.object)
 }
 
-fn pod(fields: Value) -> Value {
+fn pod(fields: &Value) -> Value {
     let mut spec = json!({ "containers": [{"name": "a", "image": "a"}] });
     for (key, value) in fields.as_object().unwrap() {
         spec[key] = value.clone();
@@ -59,7 +59,7 @@ fn what_a_pod_must_not_be_is_refused_in_every_kind_that_has_pods() {
     ];
     let mut told = Vec::new();
     for (allowed, fields) in specs {
-        for object in workloads(&pod(fields)) {
+        for object in workloads(&pod(&fields)) {
             let kind = object["kind"].clone();
             let refusal = check(object.clone(), &ManifestRules::default()).unwrap_err();
             if ["Pod", "CronJob"].contains(&kind.as_str().unwrap()) {
@@ -75,7 +75,7 @@ fn what_a_pod_must_not_be_is_refused_in_every_kind_that_has_pods() {
 
 #[test]
 fn no_pod_gets_a_token_that_does_not_ask_for_it() {
-    for object in workloads(&pod(json!({}))) {
+    for object in workloads(&pod(&json!({}))) {
         let text = check(object, &ManifestRules::default()).unwrap().to_string();
         assert!(text.contains("\"automountServiceAccountToken\":false"), "{text}");
     }

@@ -98,7 +98,8 @@ async fn the_operators_own_preset_wins() {
 fn every_file_of_the_presets_folder_is_in_the_program() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/kubernetes");
     let mut there: Vec<String> = Vec::new();
-    for folder in fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path()) {
+    let folders = fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path());
+    for folder in folders.filter(|path| path.is_dir()) {
         there.extend(
             fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()),
         );
