@@ -1,4 +1,8 @@
-//! Previews on a real cluster.
+//! Previews on a real cluster, seen from outside.
 
 mod bench;
+mod conversations;
+mod images;
+mod outage;
 mod registry;
+mod town;
