@@ -4,6 +4,7 @@
 //! Nothing of it outlives the test process, however that ends: the kernel ends the servers with the thread that has started
 //! them, and a shell that waits for our end removes the folder.
 
+pub mod admission;
 pub mod kubelet;
 mod process;
 mod requests;
