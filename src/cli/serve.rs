@@ -25,7 +25,7 @@ use crate::reconcile::{Awaited, Brake, Controller, Links, Parts, forget_foreign_
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
-use crate::telemetry::{self, Health, Looks, Warning};
+use crate::telemetry::{self, GitLabUse, Health, Looks, Warning};
 use crate::web::{self as api, Api, ApiToken};
 use crate::webhook::{self, Intake, SigningKey};
 
@@ -187,7 +187,11 @@ impl Server {
             token: api_token,
             looks,
             deliveries: Arc::new(move || counts.counts().map(|(outcome, n)| (outcome.as_str(), n)).collect()),
-            gitlab: Arc::new(move || calls.calls().snapshot().to_vec()),
+            gitlab: Arc::new(move || GitLabUse {
+                calls: calls.calls().snapshot().to_vec(),
+                endpoints: calls.calls().by_endpoint().collect(),
+                budget_left: calls.budget().map(|budget| budget.left),
+            }),
             health: health.clone(),
             brake,
             served,

@@ -252,11 +252,9 @@ async fn write(pool: &AnyPool, backend: Backend, batch: &[Waiting]) -> Result<Ha
     let projects: Vec<_> =
         projects.iter().map(|(id, (at, path))| (signed(*id).to_string(), path, at.to_string())).collect();
     let mut connection = pool.acquire().await?;
-    // SQLite's driver panics when it comes back to a kept text of which one statement could not be prepared again.
     let stored = sqlx::query_scalar(ACCEPT[backend as usize])
         .bind(json(&deliveries))
         .bind(json(&projects))
-        .persistent(backend != Backend::Sqlite)
         .fetch_all(&mut *connection)
         .await;
     if stored.is_err() && backend == Backend::Sqlite {

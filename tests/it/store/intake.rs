@@ -56,20 +56,30 @@ async fn what_was_accepted_is_there_after_opening_again(database: &Database) {
 
 async fn a_delivery_and_its_work_are_kept_together_or_not_at_all(database: &Database) {
     let (store, raw) = (database.open().await, database.raw().await);
+    let (refuse, allow): (&[&str], &str) = if database.is_shared() {
+        let function = "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger AS \
+                        $$ BEGIN RAISE EXCEPTION 'refused'; END $$ LANGUAGE plpgsql";
+        let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()";
+        (&[function, trigger], "DROP TRIGGER refuse ON {table}")
+    } else {
+        let trigger =
+            "CREATE TRIGGER refuse BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END";
+        (&[trigger], "DROP TRIGGER refuse")
+    };
     for table in ["work", "projects", "deliveries"] {
-        sqlx::query(sqlx::AssertSqlSafe(format!("ALTER TABLE {table} RENAME TO away")))
-            .execute(&raw)
-            .await
-            .unwrap();
+        let run = async |sql: &str| {
+            let sql = sqlx::AssertSqlSafe(sql.replace("{table}", table));
+            sqlx::query(sql).execute(&raw).await.unwrap();
+        };
+        for sql in refuse {
+            run(sql).await;
+        }
         let refusals = join_all((1..=3).map(|n| store.accept(delivery(&n.to_string(), mr(n))))).await;
         for refusal in refusals {
             let error = refusal.unwrap_err().to_string();
             assert!(error.starts_with("the store cannot keep a delivery: "), "{error}");
         }
-        sqlx::query(sqlx::AssertSqlSafe(format!("ALTER TABLE away RENAME TO {table}")))
-            .execute(&raw)
-            .await
-            .unwrap();
+        run(allow).await;
         assert_eq!(store.projects().await.unwrap(), []);
         assert_eq!(store.queue_depth(10).await.unwrap().due, 0);
     }
