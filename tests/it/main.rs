@@ -20,6 +20,7 @@ mod cli;
 mod commit_status;
 mod doubt;
 mod histories;
+mod kubernetes;
 mod lifecycle;
 mod logs;
 mod machinery;

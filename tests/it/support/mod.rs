@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "a tool box: not every tool is in use at all times")]
 
 pub mod browser;
+pub mod cluster;
 pub mod courier;
 pub mod database;
 pub mod gitlab;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, PublicKeyData};
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
@@ -37,17 +37,24 @@ impl Authority {
 
     /// Its own certificate, as people hand it round.
     pub fn pem(&self) -> String {
-        let lines: Vec<_> =
-            BASE64_STANDARD.encode(&self.certificate).into_bytes().chunks(64).map(<[u8]>::to_vec).collect();
-        let body = String::from_utf8(lines.join(&b'\n')).unwrap();
-        format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+        pem("CERTIFICATE", &self.certificate)
+    }
+
+    /// A certificate for these names and addresses, and its key, both as PEM.
+    pub fn certify(&self, hosts: &[&str]) -> (String, String) {
+        let (leaf, key) = self.sign(hosts);
+        (pem("CERTIFICATE", leaf.der()), private_key(&key))
+    }
+
+    fn sign(&self, hosts: &[&str]) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let hosts: Vec<_> = hosts.iter().copied().map(str::to_owned).collect();
+        (CertificateParams::new(hosts).unwrap().signed_by(&key, &self.issuer).unwrap(), key)
     }
 
     /// Proves to be `host`.
     fn acceptor(&self, host: &str) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let leaf =
-            CertificateParams::new(vec![host.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let (leaf, key) = self.sign(&[host]);
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -57,6 +64,22 @@ impl Authority {
             .unwrap();
         TlsAcceptor::from(Arc::new(config))
     }
+}
+
+/// A new private key and its public one, both as PEM.
+pub fn key_pair() -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    (private_key(&key), pem("PUBLIC KEY", &key.subject_public_key_info()))
+}
+
+fn private_key(key: &KeyPair) -> String {
+    pem("PRIVATE KEY", &key.serialize_der())
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let lines: Vec<_> = BASE64_STANDARD.encode(der).into_bytes().chunks(64).map(<[u8]>::to_vec).collect();
+    let body = String::from_utf8(lines.join(&b'\n')).unwrap();
+    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
 }
 
 /// TLS in front of a server that speaks none.

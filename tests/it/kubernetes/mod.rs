@@ -1,0 +1,3 @@
+//! Previews on a real cluster.
+
+mod bench;
