@@ -12,6 +12,7 @@
 //! | [`webhook`] | GitLab's POST → a verified, stored hint |
 //! | [`store`] | all SQL: deliveries, work queue, previews, history |
 //! | [`gitlab`] | the only room that calls GitLab |
+//! | [`process`] | child processes, with limits and without our environment |
 //! | [`render`] | `.greenroom.yml` and the templates |
 //! | [`engine`] | what runs previews: the `Engine` trait and the engines |
 //! | [`report`] | what people are told: comment, environment, deployment |
@@ -28,6 +29,7 @@ pub mod gateway;
 pub mod gitlab;
 pub mod outgoing;
 pub mod preview;
+pub mod process;
 pub mod reconcile;
 pub mod render;
 pub mod report;

@@ -9,10 +9,12 @@ mod check;
 mod client;
 mod demo;
 mod doctor;
+mod init;
 mod list;
 mod logs;
 mod output;
 mod refresh;
+mod render;
 mod sandbox;
 mod secrets;
 mod serve;
@@ -42,6 +44,10 @@ enum Verb {
     Sandbox(sandbox::Flags),
     /// Check the settings and a `.greenroom.yml`. Exit code 2 when something is found.
     Check(check::Flags),
+    /// Write a first `.greenroom.yml` for what lies in a repository, and say why.
+    Init(init::Flags),
+    /// Print the objects of a preview on a cluster, without asking anybody.
+    Render(render::Flags),
     /// List every preview of a running server.
     List(list::Flags),
     /// Ask a running server why a merge request's preview is as it is.
@@ -115,6 +121,8 @@ pub fn main() -> ExitCode {
             Ok(())
         }
         Verb::Check(flags) => check::run(&flags),
+        Verb::Init(flags) => init::run(&flags),
+        Verb::Render(flags) => run(render::run(flags)),
         Verb::Serve(flags) => run(serve::run(flags)),
         Verb::Sandbox(flags) => run(sandbox::run(flags)),
         Verb::Demo(flags) => run(demo::run(flags)),

@@ -69,6 +69,12 @@ pub(super) fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.trim().is_empty())
 }
 
+/// The folders that programs are looked for in, `PATH`.
+#[expect(clippy::disallowed_methods, reason = "this room reads the environment")]
+pub fn search_path() -> Option<std::ffi::OsString> {
+    std::env::var_os("PATH")
+}
+
 /// Variables with our prefix that are no settings of `serve`: the client's, the tests' and the test command's.
 const OTHERS: [&str; 3] = ["server", "cache", "test_"];
 

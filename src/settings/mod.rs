@@ -18,7 +18,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-pub use layer::{DEFAULTS, Layer, Origin};
+pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use problem::{Problem, Problems};
 pub use project::{ProjectSettings, Projects, TokenFile};
 pub use projects::ProjectFilter;

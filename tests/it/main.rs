@@ -33,6 +33,7 @@ mod outside;
 mod policy;
 mod reference;
 mod regression;
+mod render;
 mod report;
 mod restart;
 mod resync;
