@@ -10,7 +10,9 @@ mod intent;
 mod lifetime;
 mod names;
 mod pattern;
+mod place;
 mod policy;
+mod quoted;
 mod reason;
 mod record;
 mod rules;
@@ -30,8 +32,10 @@ pub use names::{
     merge_request_of_environment, ref_slug, valid_dns_label,
 };
 pub use pattern::{BranchPattern, PathPattern};
+pub use place::{DEFAULT_CLUSTER, Place};
 pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, When};
-pub use reason::{Cause, Quoted, Reason};
+pub use quoted::Quoted;
+pub use reason::{Cause, Reason};
 pub use record::{Deployment, FileAt, Hold, HoldOrigin, Preview, Release, Serving};
 pub use rules::{EngineKind, Given, ProjectRules};
 pub use state::State;

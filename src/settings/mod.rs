@@ -4,7 +4,9 @@
 //! with `--config`, `GREENROOM_*` variables, flags. All problems are reported together, each with name and remedy.
 
 mod address;
+mod cluster;
 mod layer;
+mod on_cluster;
 mod problem;
 mod project;
 mod projects;
@@ -18,7 +20,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};
+pub use on_cluster::{
+    Cidr, Domain, EgressRule, GatewayName, Label, Limits, OnCluster, PodSecurityLevel, Risk, SharedSecret,
+    Span, Texts,
+};
 pub use problem::{Problem, Problems};
 pub use project::{ProjectSettings, Projects, TokenFile};
 pub use projects::ProjectFilter;
@@ -61,6 +68,8 @@ pub struct Settings {
     pub projects: ProjectFilter,
     /// What holds for each of them.
     pub per_project: Projects,
+    /// The clusters there are.
+    pub clusters: Vec<Cluster>,
     /// How often everything is looked at.
     pub resync_interval: Duration,
     /// How long GitLab may not show a merge request before that is told.
@@ -270,6 +279,8 @@ impl Reader {
                 if label { Ok(text.to_owned()) } else { Err(String::from("is no valid id")) }
             }),
         };
+        let kubeconfig = self.layers.get("kubeconfig").map(|value| (value.text, value.origin));
+        let clusters = cluster::with_default(self.layers.clusters.clone(), kubeconfig);
         let data_dir = data_dir?;
         let warnings = self.warnings(listen?, public_url.as_ref()?);
         Some(Settings {
@@ -290,6 +301,7 @@ impl Reader {
             data_dir,
             projects: projects?,
             per_project: commit_status.map(|_| per_project.clone())?,
+            clusters,
             resync_interval: resync_interval?,
             unseen_after: unseen_after?,
             brake_settle: brake_settle?,
@@ -327,7 +339,15 @@ impl Reader {
             let TokenFile { path, token } = &given.value;
             SecretFile::new(Secret::ProjectToken(i), given.origin.clone(), path, token.expose_secret())
         });
-        secrets.into_iter().filter_map(file).chain(of_tables).collect()
+        let shared = per_project.shared_secrets().enumerate().map(|(i, (origin, secret))| {
+            SecretFile::new(
+                Secret::OnCluster(i),
+                origin.to_owned(),
+                secret.path(),
+                secret.text().expose_secret(),
+            )
+        });
+        secrets.into_iter().filter_map(file).chain(of_tables).chain(shared).collect()
     }
 
     fn warnings(&self, listen: SocketAddr, public_url: &Url) -> Vec<String> {
