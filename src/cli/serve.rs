@@ -27,7 +27,7 @@ use crate::reconcile::{Awaited, Brake, Controller, Engines, Links, Parts, Strays
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
-use crate::telemetry::{self, Health, Looks, Warning};
+use crate::telemetry::{self, GitLabUse, Health, Looks, Warning};
 use crate::web::{self as api, Api, ApiToken};
 use crate::webhook::{self, Intake, SigningKey};
 
@@ -201,7 +201,11 @@ impl Server {
             token: api_token,
             looks,
             deliveries: Arc::new(move || counts.counts().map(|(outcome, n)| (outcome.as_str(), n)).collect()),
-            gitlab: Arc::new(move || calls.calls().snapshot().to_vec()),
+            gitlab: Arc::new(move || GitLabUse {
+                calls: calls.calls().snapshot().to_vec(),
+                endpoints: calls.calls().by_endpoint().collect(),
+                budget_left: calls.budget().map(|budget| budget.left),
+            }),
             health: health.clone(),
             brake,
             served,

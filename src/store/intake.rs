@@ -1,5 +1,5 @@
-//! Durable intake with group commit: whatever deliveries wait together go into one transaction, with one statement per
-//! table, so that durability does not cost one fsync each.
+//! Durable intake with group commit: whatever deliveries wait together go into one transaction, and that to the database in
+//! one go, so that durability costs neither an fsync nor a way there and back for each.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ const BATCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(8);
 
 macro_rules! from_json {
-    ($before:literal, $after:literal) => {
+    ($before:literal, $after:expr) => {
         [
             concat!($before, " FROM json_each($1) AS item WHERE true ", $after),
             concat!($before, " FROM json_array_elements($1::json) AS item(value) WHERE true ", $after),
@@ -61,24 +61,74 @@ macro_rules! from_json {
 
 pub(super) use from_json;
 
-const DELIVERIES: [&str; 2] = from_json!(
-    "INSERT INTO deliveries (id, event, key, at, outcome) \
-     SELECT item.value->>0, item.value->>1, item.value->>2, CAST(item.value->>3 AS BIGINT), item.value->>4",
-    "ON CONFLICT (id) DO NOTHING RETURNING id"
-);
+/// What a hint does to a key that is known: one more is asked for, and the earlier time and the more urgent lane win.
+macro_rules! again {
+    () => {
+        "ON CONFLICT (key) DO UPDATE SET requested = work.requested + 1, \
+         run_at = CASE WHEN excluded.run_at < work.run_at OR work.requested = work.done \
+                  THEN excluded.run_at ELSE work.run_at END, \
+         lift = CASE WHEN excluded.lift > 0 THEN work.requested + 1 \
+                WHEN excluded.lift < 0 THEN work.done ELSE work.lift END, \
+         thorough = CASE WHEN excluded.thorough > 0 THEN work.requested + 1 ELSE work.thorough END, \
+         lane = CASE WHEN excluded.lane < work.lane OR work.requested = work.done \
+                THEN excluded.lane ELSE work.lane END"
+    };
+}
+
+macro_rules! seen {
+    () => {
+        "ON CONFLICT (id) DO UPDATE SET path = excluded.path, seen_at = excluded.seen_at"
+    };
+}
+
+/// Stores a batch, in one text, so that it goes to the database in one go: deliveries as a JSON array of [`Columns`], and
+/// projects as one of id, path and time. Returns the ids that were new; only those ask for work.
+const ACCEPT: [&str; 2] = [
+    // Work first: afterwards no row would tell whether its delivery was new.
+    concat!(
+        "BEGIN IMMEDIATE; \
+         INSERT INTO work (key, run_at, requested, done, attempts, lease_until, lift, lane, thorough) \
+         SELECT item.value->>2 AS key, MIN(CAST(item.value->>3 AS BIGINT)), 1, 0, 0, 0, \
+                MAX(CAST(item.value->>5 AS BIGINT)), 0, 0 FROM json_each($1) AS item \
+         WHERE item.value->>2 IS NOT NULL \
+           AND NOT EXISTS (SELECT 1 FROM deliveries WHERE id = item.value->>0) \
+         GROUP BY item.value->>2 ",
+        again!(),
+        "; INSERT INTO projects (id, path, seen_at) \
+         SELECT CAST(item.value->>0 AS BIGINT), item.value->>1, CAST(item.value->>2 AS BIGINT) \
+         FROM json_each($2) AS item WHERE true ",
+        seen!(),
+        "; INSERT INTO deliveries (id, event, key, at, outcome) \
+         SELECT item.value->>0, item.value->>1, item.value->>2, CAST(item.value->>3 AS BIGINT), item.value->>4 \
+         FROM json_each($1) AS item WHERE true ON CONFLICT (id) DO NOTHING RETURNING id; \
+         COMMIT",
+    ),
+    concat!(
+        "WITH item AS (SELECT value->>0 AS id, value->>1 AS event, value->>2 AS key, \
+                CAST(value->>3 AS BIGINT) AS at, value->>4 AS outcome, CAST(value->>5 AS BIGINT) AS lift \
+              FROM json_array_elements($1::json) AS batch(value)), \
+         fresh AS (INSERT INTO deliveries (id, event, key, at, outcome) \
+              SELECT id, event, key, at, outcome FROM item ON CONFLICT (id) DO NOTHING RETURNING id), \
+         queued AS (INSERT INTO work (key, run_at, requested, done, attempts, lease_until, lift, lane, thorough) \
+              SELECT key, MIN(at), 1, 0, 0, 0, MAX(lift), 0, 0 FROM item JOIN fresh USING (id) \
+              WHERE key IS NOT NULL GROUP BY key ORDER BY key ",
+        again!(),
+        "), known AS (INSERT INTO projects (id, path, seen_at) \
+              SELECT CAST(value->>0 AS BIGINT), value->>1, CAST(value->>2 AS BIGINT) \
+              FROM json_array_elements($2::json) AS batch(value) ",
+        seen!(),
+        ") SELECT id FROM fresh",
+    ),
+];
+
+/// A delivery as [`ACCEPT`] takes it: id, event, key, time, outcome, and whether it lifts.
+type Columns<'a> = (&'a str, &'a str, Option<String>, String, &'a str, &'a str);
 
 const WORK: [&str; 2] = from_json!(
     "INSERT INTO work (key, run_at, requested, done, attempts, lease_until, lift, lane, thorough) \
      SELECT item.value->>0, CAST(item.value->>1 AS BIGINT), 1, 0, 0, 0, CAST(item.value->>2 AS BIGINT), \
      CAST(item.value->>3 AS BIGINT), CAST(item.value->>4 AS BIGINT)",
-    "ON CONFLICT (key) DO UPDATE SET requested = work.requested + 1, \
-     run_at = CASE WHEN excluded.run_at < work.run_at OR work.requested = work.done \
-              THEN excluded.run_at ELSE work.run_at END, \
-     lift = CASE WHEN excluded.lift > 0 THEN work.requested + 1 \
-            WHEN excluded.lift < 0 THEN work.done ELSE work.lift END, \
-     thorough = CASE WHEN excluded.thorough > 0 THEN work.requested + 1 ELSE work.thorough END, \
-     lane = CASE WHEN excluded.lane < work.lane OR work.requested = work.done \
-            THEN excluded.lane ELSE work.lane END"
+    again!()
 );
 
 /// What a hint says of a stop by hand.
@@ -91,12 +141,6 @@ pub(super) enum Lift {
     /// It came last: what would have lifted it before does not any more.
     Never,
 }
-
-const PROJECTS: [&str; 2] = from_json!(
-    "INSERT INTO projects (id, path, seen_at) \
-     SELECT CAST(item.value->>0 AS BIGINT), item.value->>1, CAST(item.value->>2 AS BIGINT)",
-    "ON CONFLICT (id) DO UPDATE SET path = excluded.path, seen_at = excluded.seen_at"
-);
 
 impl Store {
     /// Stores a delivery and the work it asks for. Durable when this returns. After [`Error::Slow`] it may be stored yet.
@@ -164,71 +208,66 @@ pub(super) fn start(pool: AnyPool, backend: Backend, wake: Arc<Notify>) -> mpsc:
     tokio::spawn(async move {
         let mut batch = Vec::with_capacity(BATCH);
         while receiver.recv_many(&mut batch, BATCH).await > 0 {
-            let mut written = write(&pool, backend, &batch).await.map_err(Arc::new);
+            let written = write(&pool, backend, &batch).await.map_err(Arc::new);
             wake.notify_waiters();
-            for waiting in batch.drain(..) {
-                // Of two equal ids in one batch the first is the new one.
-                let answer = written.as_mut().map_err(|error| Arc::clone(error)).map(|new| {
-                    if new.remove(&waiting.delivery.id) { Accepted::New } else { Accepted::Repeated }
-                });
-                // Who hung up does not need the answer, and the delivery is stored all the same; but nobody else would
-                // tell that it is not.
-                if let Err(Err(error)) = waiting.done.send(answer) {
-                    tracing::error!(%error, delivery.id = waiting.delivery.id, "a delivery could not be stored");
-                }
-            }
+            let answered = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            // Beside the next batch, which waits only for the database.
+            tokio::spawn(async move { answer(answered, written) });
         }
     });
     sender
 }
 
+fn answer(batch: Vec<Waiting>, mut written: Result<HashSet<String>, Arc<sqlx::Error>>) {
+    for waiting in batch {
+        // Of two equal ids in one batch the first is the new one.
+        let answer = written
+            .as_mut()
+            .map_err(|error| Arc::clone(error))
+            .map(|new| if new.remove(&waiting.delivery.id) { Accepted::New } else { Accepted::Repeated });
+        // Who hung up does not need the answer, and the delivery is stored all the same; but nobody else would tell that
+        // it is not.
+        if let Err(Err(error)) = waiting.done.send(answer) {
+            tracing::error!(%error, delivery.id = waiting.delivery.id, "a delivery could not be stored");
+        }
+    }
+}
+
 /// One transaction for all of `batch`; returns the ids that were new.
 async fn write(pool: &AnyPool, backend: Backend, batch: &[Waiting]) -> Result<HashSet<String>, sqlx::Error> {
+    // By id: each one once, and in the order in which every transaction takes them.
     let mut first: BTreeMap<&str, &Delivery> = BTreeMap::new();
     for waiting in batch {
         first.entry(&waiting.delivery.id).or_insert(&waiting.delivery);
     }
-    let key = |delivery: &Delivery| delivery.work.as_ref().map(ToString::to_string);
-    let rows: Vec<_> =
-        first.values().map(|d| (&d.id, &d.event, key(d), d.at.to_string(), d.outcome)).collect();
-
-    let mut transaction = pool.begin().await?;
-    let new: HashSet<String> = sqlx::query_scalar(DELIVERIES[backend as usize])
-        .bind(json(&rows))
-        .fetch_all(&mut *transaction)
-        .await?
-        .into_iter()
-        .collect();
-
-    let mut work: BTreeMap<String, (i64, bool)> = BTreeMap::new();
+    // Each with its newest path.
     let mut projects: BTreeMap<ProjectId, (i64, &str)> = BTreeMap::new();
-    for delivery in first.values().filter(|d| new.contains(&d.id)) {
-        if let Some(key) = key(delivery) {
-            let entry = work.entry(key).or_insert((delivery.at, false));
-            *entry = (entry.0.min(delivery.at), entry.1 || delivery.reopened);
-        }
+    for delivery in first.values() {
         if let Some((id, path)) = &delivery.project {
             let seen = (delivery.at, path.as_str());
             projects.entry(*id).and_modify(|last| *last = seen.max(*last)).or_insert(seen);
         }
     }
-    if !work.is_empty() {
-        let rows: Vec<_> = work
-            .iter()
-            .map(|(key, (at, lift))| {
-                let lift = u8::from(*lift).to_string();
-                (key, at.to_string(), lift, Lane::Interactive.to_text(), "0")
-            })
-            .collect();
-        sqlx::query(WORK[backend as usize]).bind(json(&rows)).execute(&mut *transaction).await?;
+    let deliveries: Vec<Columns<'_>> = first.into_values().map(columns).collect();
+    let projects: Vec<_> =
+        projects.iter().map(|(id, (at, path))| (signed(*id).to_string(), path, at.to_string())).collect();
+    let mut connection = pool.acquire().await?;
+    let stored = sqlx::query_scalar(ACCEPT[backend as usize])
+        .bind(json(&deliveries))
+        .bind(json(&projects))
+        .fetch_all(&mut *connection)
+        .await;
+    if stored.is_err() && backend == Backend::Sqlite {
+        // Where it failed at its beginning there is nothing to take back.
+        let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
     }
-    if !projects.is_empty() {
-        let rows: Vec<_> =
-            projects.iter().map(|(id, (at, path))| (signed(*id).to_string(), path, at.to_string())).collect();
-        sqlx::query(PROJECTS[backend as usize]).bind(json(&rows)).execute(&mut *transaction).await?;
-    }
-    transaction.commit().await?;
-    Ok(new)
+    stored.map(|new| new.into_iter().collect())
+}
+
+fn columns(delivery: &Delivery) -> Columns<'_> {
+    let Delivery { id, event, outcome, work, reopened, at, .. } = delivery;
+    let lifts = if *reopened { "1" } else { "0" };
+    (id, event, work.as_ref().map(ToString::to_string), at.to_string(), outcome, lifts)
 }
 
 /// Who is to be looked at, and how.

@@ -53,8 +53,8 @@ impl Looks {
 pub struct Sample {
     /// Deliveries by outcome.
     pub deliveries: Vec<(&'static str, u64)>,
-    /// GitLab calls by kind.
-    pub gitlab: Vec<(&'static str, u64)>,
+    /// What GitLab was asked.
+    pub gitlab: GitLabUse,
     /// Previews by state.
     pub previews: Vec<(&'static str, i64)>,
     /// Warnings that stand, by code.
@@ -71,6 +71,17 @@ pub struct Sample {
     pub queue: (i64, i64),
     /// How long the oldest due key waits, in seconds.
     pub oldest: i64,
+}
+
+/// How GitLab is used.
+#[derive(Debug, Default)]
+pub struct GitLabUse {
+    /// Calls by kind.
+    pub calls: Vec<(&'static str, u64)>,
+    /// Calls by what they were about.
+    pub endpoints: Vec<(&'static str, u64)>,
+    /// Calls that could go at once now; none when there is no limit.
+    pub budget_left: Option<f64>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -123,6 +134,11 @@ impl Metrics {
         queue.get_or_create(&Label { kind: "due" }).set(sample.queue.0);
         queue.get_or_create(&Label { kind: "later" }).set(sample.queue.1);
         registry.register("queue_keys", "Keys in the work queue", queue);
+        if let Some(left) = sample.gitlab.budget_left {
+            let budget = Gauge::<f64, AtomicU64>::default();
+            budget.set(left);
+            registry.register("gitlab_budget_left", "Calls to GitLab that could go at once now", budget);
+        }
         let oldest = Gauge::<i64>::default();
         oldest.set(sample.oldest);
         registry.register("queue_oldest_seconds", "How long the oldest due key waits", oldest);
@@ -137,18 +153,30 @@ impl Metrics {
         encode(&mut text, &registry)?;
         let end = text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len);
         text.truncate(end);
-        counters(&mut text, "greenroom_deliveries", "Webhook deliveries by outcome", &sample.deliveries)?;
-        counters(&mut text, "greenroom_gitlab_calls", "Calls to GitLab by kind", &sample.gitlab)?;
+        let GitLabUse { calls, endpoints, .. } = &sample.gitlab;
+        for (name, help, label, values) in [
+            ("deliveries", "Webhook deliveries by outcome", "kind", &sample.deliveries),
+            ("gitlab_calls", "Calls to GitLab by kind", "kind", calls),
+            ("gitlab_endpoint_calls", "Calls to GitLab by what they were about", "endpoint", endpoints),
+        ] {
+            counters(&mut text, name, help, label, values)?;
+        }
         text.push_str("# EOF\n");
         Ok(text)
     }
 }
 
 /// A family of counters whose values live elsewhere; the library's families only count up by themselves.
-fn counters(text: &mut String, name: &str, help: &str, values: &[(&'static str, u64)]) -> std::fmt::Result {
-    writeln!(text, "# HELP {name} {help}.\n# TYPE {name} counter")?;
-    for (kind, value) in values {
-        writeln!(text, "{name}_total{{kind=\"{kind}\"}} {value}")?;
+fn counters(
+    text: &mut String,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[(&'static str, u64)],
+) -> std::fmt::Result {
+    writeln!(text, "# HELP greenroom_{name} {help}.\n# TYPE greenroom_{name} counter")?;
+    for (which, value) in values {
+        writeln!(text, "greenroom_{name}_total{{{label}=\"{which}\"}} {value}")?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ mod webhooks;
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 pub use health::{Health, Standing, Warning};
-pub use metrics::{Looks, Metrics, Sample};
+pub use metrics::{GitLabUse, Looks, Metrics, Sample};
 pub use webhooks::Webhooks;
 
 /// Starts logging to stderr. `filter` is in `tracing`'s words, such as `info` or `greenroom=debug`.

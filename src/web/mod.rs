@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::preview::{Preview, State};
 use crate::reconcile::{Brake, foreign_instances};
 use crate::store::Store;
-use crate::telemetry::{Health, Looks, Metrics, Sample};
+use crate::telemetry::{GitLabUse, Health, Looks, Metrics, Sample};
 
 /// Reads counters that live in rooms this one does not know.
 pub type Counters = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
@@ -43,7 +43,7 @@ pub struct Api {
     /// Deliveries by outcome.
     pub deliveries: Counters,
     /// Calls to GitLab by kind.
-    pub gitlab: Counters,
+    pub gitlab: Arc<dyn Fn() -> GitLabUse + Send + Sync>,
     /// What is not as it should be.
     pub health: Health,
     /// Holds removals that are many at once.

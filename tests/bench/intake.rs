@@ -10,7 +10,7 @@ use super::figures::{Aim, Table, milliseconds};
 use super::load::{self, Deliveries};
 use super::servers::{self, Server};
 
-/// More than the fastest server answers in one load.
+/// Signed for one load. A server that has answered all of them before the time is over is done.
 const DELIVERIES: usize = 400_000;
 const ROUNDS: usize = 3;
 

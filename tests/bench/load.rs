@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
@@ -132,9 +132,7 @@ impl Load<'_> {
         let mut answer = Vec::with_capacity(4096);
         while self.began.elapsed() < WARM_UP + MEASURED {
             let number = self.next.get();
-            let Some(head) = self.deliveries.heads.get(number) else {
-                bail!("all {number} deliveries were sent before the time was over; sign more");
-            };
+            let Some(head) = self.deliveries.heads.get(number) else { break };
             self.next.set(number + 1);
             let body = &self.deliveries.bodies[number % self.deliveries.bodies.len()];
             let sent = Instant::now();

@@ -65,13 +65,13 @@ fn labels(text: &str) -> BTreeSet<&str> {
 #[tokio::test]
 async fn they_are_openmetrics() {
     // What has no sample yet is not there at all: one warning.
-    let world = World::start_with(&[("GREENROOM_COLOUR", "green")]).await;
+    let world = World::start_with(&[("GREENROOM_COLOUR", "green"), ("GREENROOM_GITLAB_RATE", "100/s")]).await;
     world.ready_mr("feature", "one").await;
     let answer = world.greenroom.get("/metrics").await;
     assert_eq!(answer.headers()[CONTENT_TYPE], "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let text = answer.text().await.unwrap();
     let families = families(&text);
-    assert_eq!(labels(&text), ["code", "kind", "le", "outcome"].into());
+    assert_eq!(labels(&text), ["code", "endpoint", "kind", "le", "outcome"].into());
     let documented = documented("docs/operations.md", "Metrics");
     assert_eq!(families.keys().cloned().collect::<BTreeSet<_>>(), documented, "left: told, right: explained");
     let families: Vec<_> = families.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
@@ -79,7 +79,9 @@ async fn they_are_openmetrics() {
 greenroom_brake gauge
 greenroom_deliveries counter
 greenroom_foreign_instances gauge
+greenroom_gitlab_budget_left gauge
 greenroom_gitlab_calls counter
+greenroom_gitlab_endpoint_calls counter
 greenroom_look_seconds histogram
 greenroom_looks_done counter
 greenroom_looks_failed counter

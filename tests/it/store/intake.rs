@@ -56,14 +56,33 @@ async fn what_was_accepted_is_there_after_opening_again(database: &Database) {
 
 async fn a_delivery_and_its_work_are_kept_together_or_not_at_all(database: &Database) {
     let (store, raw) = (database.open().await, database.raw().await);
-    sqlx::query("ALTER TABLE work RENAME TO away").execute(&raw).await.unwrap();
-    let refusals = join_all((1..=3).map(|n| store.accept(delivery(&n.to_string(), mr(n))))).await;
-    for refusal in refusals {
-        let error = refusal.unwrap_err().to_string();
-        assert!(error.starts_with("the store cannot keep a delivery: "), "{error}");
+    let (refuse, allow): (&[&str], &str) = if database.is_shared() {
+        let function = "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger AS \
+                        $$ BEGIN RAISE EXCEPTION 'refused'; END $$ LANGUAGE plpgsql";
+        let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()";
+        (&[function, trigger], "DROP TRIGGER refuse ON {table}")
+    } else {
+        let trigger =
+            "CREATE TRIGGER refuse BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END";
+        (&[trigger], "DROP TRIGGER refuse")
+    };
+    for table in ["work", "projects", "deliveries"] {
+        let run = async |sql: &str| {
+            let sql = sqlx::AssertSqlSafe(sql.replace("{table}", table));
+            sqlx::query(sql).execute(&raw).await.unwrap();
+        };
+        for sql in refuse {
+            run(sql).await;
+        }
+        let refusals = join_all((1..=3).map(|n| store.accept(delivery(&n.to_string(), mr(n))))).await;
+        for refusal in refusals {
+            let error = refusal.unwrap_err().to_string();
+            assert!(error.starts_with("the store cannot keep a delivery: "), "{error}");
+        }
+        run(allow).await;
+        assert_eq!(store.projects().await.unwrap(), []);
+        assert_eq!(store.queue_depth(10).await.unwrap().due, 0);
     }
-    sqlx::query("ALTER TABLE away RENAME TO work").execute(&raw).await.unwrap();
-    assert_eq!(store.projects().await.unwrap(), []);
     assert_eq!(store.accept(delivery("1", mr(1))).await.unwrap(), Accepted::New);
     assert_eq!(store.claim("worker", 10, 20).await.unwrap().unwrap().key, mr(1));
     assert_eq!(store.claim("worker", 10, 20).await.unwrap(), None);
