@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ConfigFlag, Failure, output};
 use crate::render::{PROJECT_FILE, ProjectFile};
-use crate::settings::{Layer, Problem, Problems, ProjectSettings, Settings};
+use crate::settings::{Layer, OnCluster, Problem, Problems, ProjectSettings, Settings};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
@@ -108,6 +108,10 @@ fn told(path: &str, settings: &ProjectSettings) -> Result<String, serde_json::Er
     let mut lines = vec![path.to_owned()];
     let settings = serde_json::to_value(settings)?;
     for (name, given) in settings.as_object().into_iter().flatten() {
+        // What nobody said of clusters is many lines that say nothing.
+        if OnCluster::NAMES.contains(&name.as_str()) && given["value"].is_null() {
+            continue;
+        }
         let value = match (name.as_str(), &given["value"]) {
             ("gitlab_token_file", Value::Null) => String::from("the server's own token"),
             ("engines", Value::Null) => String::from("all"),
@@ -115,7 +119,7 @@ fn told(path: &str, settings: &ProjectSettings) -> Result<String, serde_json::Er
             (_, Value::Bool(value)) => String::from(if *value { "yes" } else { "no" }),
             (_, Value::String(value)) => value.clone(),
             (_, Value::Array(values)) if values.is_empty() => String::from("none"),
-            (_, Value::Array(values)) => {
+            (_, Value::Array(values)) if values.iter().all(Value::is_string) => {
                 values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
             }
             (_, other) => other.to_string(),

@@ -235,6 +235,11 @@ macro_rules! keys {
             pub pull_secret: Given<Option<SharedSecret>>,
         }
 
+        impl OnCluster {
+            /// The names of all keys.
+            pub const NAMES: &[&str] = &[$(stringify!($name),)* "secrets", "pull_secret"];
+        }
+
         impl Default for OnCluster {
             fn default() -> Self {
                 Self { $($name: super::project::default(),)* secrets: super::project::default(), pull_secret: super::project::default() }
@@ -250,9 +255,6 @@ macro_rules! keys {
         }
 
         impl Keys {
-            /// The names of all keys.
-            pub(super) const NAMES: &[&str] = &[$(stringify!($name),)* "secrets", "pull_secret"];
-
             pub(super) fn lay_over(&self, settings: &mut OnCluster) {
                 $(super::project::lay(&mut settings.$name, self.$name.as_ref());)*
                 super::project::lay(&mut settings.secrets, self.secrets.as_ref());
@@ -316,7 +318,7 @@ impl Keys {
         name: &str,
         problems: &mut Vec<super::Problem>,
     ) -> bool {
-        if !Self::NAMES.contains(&key) {
+        if !OnCluster::NAMES.contains(&key) {
             return false;
         }
         let mut read = |path: &str| {
