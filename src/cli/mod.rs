@@ -11,6 +11,7 @@ mod clusters;
 mod demo;
 mod doctor;
 mod init;
+mod install;
 mod list;
 mod logs;
 mod output;
@@ -47,6 +48,8 @@ enum Verb {
     Check(check::Flags),
     /// Write a first `.greenroom.yml` for what lies in a repository, and say why.
     Init(init::Flags),
+    /// Print what greenroom needs in a Kubernetes cluster.
+    Install(install::Flags),
     /// Print the objects of a preview on a cluster, without asking anybody.
     Render(render::Flags),
     /// List every preview of a running server.
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Check(flags) => check::run(&flags),
         Verb::Init(flags) => init::run(&flags),
+        Verb::Install(flags) => install::run(&flags),
         Verb::Render(flags) => run(render::run(flags)),
         Verb::Serve(flags) => run(serve::run(flags)),
         Verb::Sandbox(flags) => run(sandbox::run(flags)),

@@ -37,6 +37,11 @@ fn the_schema_is_the_one_the_program_prints() {
 }
 
 #[test]
+fn the_installation_is_the_one_the_program_prints() {
+    holds("docs/install/greenroom.yaml", &stdout(&greenroom(&["install", "--print"], Path::new("/"))));
+}
+
+#[test]
 fn every_example_of_a_project_file_does_what_the_page_says() {
     examples("docs/greenroom-yml.md", 6);
     examples("docs/policy.md", 3);
