@@ -7,6 +7,7 @@ mod adopt;
 mod brake;
 mod check;
 mod client;
+mod connect;
 mod demo;
 mod doctor;
 mod list;
@@ -42,6 +43,8 @@ enum Verb {
     Sandbox(sandbox::Flags),
     /// Check the settings and a `.greenroom.yml`. Exit code 2 when something is found.
     Check(check::Flags),
+    /// Make or repair the webhooks of projects in GitLab, and prove that they lead here.
+    Connect(connect::Flags),
     /// List every preview of a running server.
     List(list::Flags),
     /// Ask a running server why a merge request's preview is as it is.
@@ -52,7 +55,7 @@ enum Verb {
     Stop(stop::Flags),
     /// Look at a merge request anew: lifts a stop, tries again what failed, begins its life again.
     Refresh(refresh::Flags),
-    /// Ask a running server what is wrong, and what to do about it. Exit code 1 when something is.
+    /// Find out what is wrong, and what to do about it. Exit code 1 when something is.
     Doctor(doctor::Flags),
     /// Show the removals that a running server holds back because they are many at once, or let them go on.
     Brake(brake::Flags),
@@ -88,6 +91,25 @@ enum Failure {
     Unavailable(anyhow::Error),
 }
 
+impl Failure {
+    /// Who has to act sooner: of several failures the heaviest ends a verb.
+    const fn weight(&self) -> u8 {
+        match self {
+            Self::Findings(_) => 0,
+            Self::Unavailable(_) => 1,
+            Self::Failed(_) => 2,
+        }
+    }
+
+    /// What went wrong, in words.
+    fn told(&self) -> String {
+        match self {
+            Self::Findings(text) => text.clone(),
+            Self::Failed(error) | Self::Unavailable(error) => told(error),
+        }
+    }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
@@ -118,6 +140,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(flags) => run(serve::run(flags)),
         Verb::Sandbox(flags) => run(sandbox::run(flags)),
         Verb::Demo(flags) => run(demo::run(flags)),
+        Verb::Connect(flags) => run(connect::run(flags)),
         Verb::List(flags) => run(list::run(flags)),
         Verb::Why(flags) => run(why::run(flags)),
         Verb::Logs(flags) => run(logs::run(flags)),
