@@ -50,8 +50,8 @@ pub struct Watch {
 struct Known {
     /// What was found of each project when it was looked at last.
     found: BTreeMap<ProjectId, Found>,
-    /// How often we asked for a failed delivery to be sent again.
-    asked: BTreeMap<String, usize>,
+    /// How often we asked for a failed delivery of a project to be sent again.
+    asked: BTreeMap<ProjectId, BTreeMap<String, usize>>,
 }
 
 enum Found {
@@ -73,7 +73,7 @@ impl Watch {
     pub async fn run(self, stop: CancellationToken) {
         let mut known = Known::default();
         let mut pause = self.every.min(FIRST);
-        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             let Some(round) = stop.run_until_cancelled(self.round(&mut known)).await else { return };
             let more = round.unwrap_or_else(|error| {
                 tracing::debug!(%error, "the webhooks could not be looked at");
@@ -93,7 +93,7 @@ impl Watch {
         known.found.retain(|project, _| projects.contains_key(project));
         let mut more = false;
         for (project, path) in projects {
-            match self.project(project, &path, &mut known.asked).await {
+            match self.project(project, &path, known.asked.entry(project).or_default()).await {
                 Ok((found, left)) => {
                     known.found.insert(project, Found::Warnings(found));
                     more |= left;
@@ -103,6 +103,10 @@ impl Watch {
                     known.found.insert(project, Found::Hidden(path));
                 }
                 Err(Trouble::GitLab(Error::RateLimited { .. })) => more = true,
+                // One project must not keep the others from being looked at.
+                Err(Trouble::GitLab(error)) if !matches!(error, Error::Unreachable { .. }) => {
+                    tracing::debug!(project.path = path, %error, "the webhooks of a project could not be looked at");
+                }
                 Err(trouble) => return Err(trouble),
             }
         }
@@ -184,6 +188,7 @@ impl Watch {
         asked: &mut BTreeMap<String, usize>,
     ) -> Result<bool, Trouble> {
         let failed = forge.failed_deliveries(project, hook.id, PAGES).await?;
+        asked.retain(|id, _| failed.iter().any(|delivery| delivery.id.as_ref() == Some(id)));
         let mut sent = 0;
         for (id, attempt) in candidates(&failed) {
             if asked.get(id).is_some_and(|asks| *asks >= ASKS) || self.store.delivery(id).await?.is_some() {

@@ -16,11 +16,12 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "serve",
     "demo",
     "sandbox",
     "check",
+    "connect",
     "list",
     "why",
     "logs",

@@ -97,8 +97,14 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
 async fn a_webhook_with_wrong_events_is_repaired_and_others_are_left_alone() {
     let world = maintained(&[]).await;
     let ours = hook(&world).await;
-    world.gitlab.edit_hook(&ours, json!({ "job_events": false, "note_events": false, "issues_events": true })).await;
-    world.gitlab.create_hook(json!({ "url": "https://chat.example.com/webhooks/gitlab", "token": "t" })).await;
+    world
+        .gitlab
+        .edit_hook(&ours, json!({ "job_events": false, "note_events": false, "issues_events": true }))
+        .await;
+    world
+        .gitlab
+        .create_hook(json!({ "url": "https://chat.example.com/webhooks/gitlab", "token": "t" }))
+        .await;
     let other = world.gitlab.hooks().await.pop().unwrap();
     let (code, told) = connect(&world, &[]).await;
     assert_eq!(code, 0, "{told}");
@@ -120,7 +126,11 @@ async fn a_webhook_with_a_secret_token_only_gets_a_signing_token_where_gitlab_ca
     assert_eq!(code, 0, "{told}");
     says!(told);
     let hook = hook(&world).await;
-    assert_eq!([&hook["signing_token_present"], &hook["token_present"]], [true, true], "no token is taken away");
+    assert_eq!(
+        [&hook["signing_token_present"], &hook["token_present"]],
+        [true, true],
+        "no token is taken away"
+    );
     world.ends_well().await;
 }
 
@@ -168,7 +178,8 @@ async fn a_developer_is_told_what_is_missing() {
     assert_eq!(code, 1, "{told}");
     says!(told);
     world.gitlab.promote_bot(40).await;
-    let reader = json!({ "username": "rita", "token": "reading", "access_level": 40, "scopes": ["read_api"] });
+    let reader =
+        json!({ "username": "rita", "token": "reading", "access_level": 40, "scopes": ["read_api"] });
     world.gitlab.control("users", reader).await;
     let reader = [("GREENROOM_GITLAB_TOKEN", "reading")];
     let (code, told) = world.greenroom.ask(&["connect", "acme/web"], &reader).await;

@@ -19,6 +19,7 @@ mod browser;
 mod cli;
 mod commit_status;
 mod connect;
+mod doctor;
 mod doubt;
 mod histories;
 mod hook_watch;

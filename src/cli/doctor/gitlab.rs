@@ -1,12 +1,13 @@
 //! GitLab, our tokens there, and the webhooks of projects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::connect::{MAINTAINER, role_name};
 use super::super::serve::forge;
 use super::Check;
 use crate::clock::Clock;
-use crate::gitlab::{AlertStatus, Error, Forge, Hook};
+use crate::gitlab::{AlertStatus, Error, Forge, Hook, HookDelivery};
 use crate::hooks::{missing_events, ours};
 use crate::preview::ProjectId;
 use crate::settings::Settings;
@@ -164,7 +165,12 @@ async fn webhook(
         all.push(Check::ok("webhook", format!("the webhook of `{path}` tells of all that is needed")));
     }
     let recent = forge.hook_deliveries(project, hook.id).await?;
-    let failed: Vec<_> = recent.iter().filter(|delivery| !delivery.status.starts_with(['2', '3'])).collect();
+    let is_good = |delivery: &&HookDelivery| delivery.status.starts_with(['2', '3']);
+    // What was sent again and came is not lost.
+    let came: BTreeSet<_> =
+        recent.iter().filter(is_good).filter_map(|delivery| delivery.id.as_ref()).collect();
+    let lost = |delivery: &&HookDelivery| delivery.id.as_ref().is_none_or(|id| !came.contains(id));
+    let failed: Vec<_> = recent.iter().filter(|delivery| !is_good(delivery)).filter(lost).collect();
     all.push(match failed.first() {
         None => Check::ok("delivery", format!("of the last deliveries of `{path}` none failed")),
         Some(last) => Check::wrong(

@@ -23,7 +23,7 @@ pub(super) struct Flags {
     server: ServerFlag,
     #[command(flatten)]
     config: ConfigFlag,
-    /// A project whose webhook is looked at, such as `acme/web`. Default: those that GREENROOM_PROJECTS names.
+    /// A project whose role and webhook is looked at, such as `acme/web`. Default: those that GREENROOM_PROJECTS names.
     #[arg(long = "project", value_name = "PATH")]
     projects: Vec<String>,
     /// How findings are printed.

@@ -60,7 +60,8 @@ async fn a_hook_gets_only_what_it_asked_for() {
 async fn before_19_0_a_signing_token_is_taken_and_ignored() {
     let world = World::new().await;
     world.control("instance", json!({ "version": "18.11.2-ee" })).await;
-    let body = json!({ "url": world.received.url, "push_events": true, "signing_token": SIGNING, "token": "t" });
+    let body =
+        json!({ "url": world.received.url, "push_events": true, "signing_token": SIGNING, "token": "t" });
     let hook = world.post("hooks", body).await.expect(201);
     assert_eq!((&hook["token_present"], hook.get("signing_token_present")), (&json!(true), None));
     world.commit("feature").await;

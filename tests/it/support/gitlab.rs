@@ -350,6 +350,11 @@ impl Gitlab {
         serde_json::from_value(deliveries).unwrap()
     }
 
+    /// The history of webhooks is forgotten, also that of each hook's page.
+    pub async fn forget_deliveries(&self) {
+        self.call(Method::DELETE, "sandbox/deliveries", None).await.error_for_status().expect("forgotten");
+    }
+
     /// What happens to webhooks and API calls from now on; `docs/sandbox.md` has the words.
     pub async fn fault(&self, faults: Value) {
         self.ask(Method::PUT, "sandbox/faults", Some(faults)).await;
