@@ -169,7 +169,7 @@ mod tests {
     const URL: &str = "https://greenroom.example.com/webhooks/gitlab";
 
     /// A hook that is as it should be, changed by `with`.
-    fn hook(with: Value) -> Hook {
+    fn hook(with: &Value) -> Hook {
         let mut hook = json!({
             "id": 71, "url": URL, "alert_status": "executable", "token_present": false,
             "signing_token_present": true, "enable_ssl_verification": true,
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_is_as_it_should_be_is_left_alone() {
-        let change = planned(&[hook(json!({}))], &proof(true, true, true));
+        let change = planned(&[hook(&json!({}))], &proof(true, true, true));
         assert_eq!((change.steps, change.left, change.hook), (vec![], vec![], Some(71)));
     }
 
@@ -211,13 +211,13 @@ mod tests {
             ("https://{host}/webhooks/gitlab", false),
         ] {
             assert_eq!(
-                ours(&[hook(json!({ "url": written }))], &url).count(),
+                ours(&[hook(&json!({ "url": written }))], &url).count(),
                 usize::from(is_ours),
                 "{written}"
             );
         }
         let change = planned(
-            &[hook(json!({ "url": format!("{URL}/"), "job_events": false }))],
+            &[hook(&json!({ "url": format!("{URL}/"), "job_events": false }))],
             &proof(true, false, true),
         );
         assert_eq!(change.change.url, format!("{URL}/"), "as it was written");
@@ -233,16 +233,16 @@ mod tests {
         assert_eq!(set(fresh(false, true, Some(true))), (false, true));
         assert_eq!(set(fresh(true, true, None)), (true, true), "what an old GitLab does not know it ignores");
 
-        let with = |present: Value, proof: &Proof| set(planned(&[hook(present)], proof).change);
+        let with = |present: &Value, proof: &Proof| set(planned(&[hook(present)], proof).change);
         let secret_only = json!({ "signing_token_present": false, "token_present": true });
-        assert_eq!(with(secret_only.clone(), &proof(true, true, true)), (true, false), "raised");
-        assert_eq!(with(secret_only, &proof(false, true, true)), (false, false));
+        assert_eq!(with(&secret_only, &proof(true, true, true)), (true, false), "raised");
+        assert_eq!(with(&secret_only, &proof(false, true, true)), (false, false));
         let none = json!({ "signing_token_present": null, "token_present": false });
-        assert_eq!(with(none, &proof(true, true, false)), (false, true));
+        assert_eq!(with(&none, &proof(true, true, false)), (false, true));
         let untold = json!({ "signing_token_present": null, "token_present": null });
-        assert_eq!(with(untold, &proof(false, true, false)), (false, false), "it may have one");
+        assert_eq!(with(&untold, &proof(false, true, false)), (false, false), "it may have one");
         let replace = Proof { replace: true, ..proof(true, true, true) };
-        assert_eq!(with(json!({}), &replace), (true, false));
+        assert_eq!(with(&json!({}), &replace), (true, false));
     }
 
     #[test]
@@ -254,8 +254,8 @@ mod tests {
 
     #[test]
     fn what_is_odd_is_told_and_left() {
-        let odd = hook(json!({ "custom_webhook_template": "{}", "enable_ssl_verification": false }));
-        let change = planned(&[odd, hook(json!({ "id": 72 }))], &proof(true, false, true));
+        let odd = hook(&json!({ "custom_webhook_template": "{}", "enable_ssl_verification": false }));
+        let change = planned(&[odd, hook(&json!({ "id": 72 }))], &proof(true, false, true));
         assert_eq!((change.hook, change.steps), (Some(71), vec![]));
         insta::assert_snapshot!(change.left.join("\n"));
     }
