@@ -11,7 +11,7 @@ use super::serve::{check_signing_token, forge};
 use super::{ConfigFlag, Failure, output};
 use crate::gitlab::{Class, Error, Forge, Health, HookDelivery, TestOutcome, signs_deliveries};
 use crate::hooks::{Change, Proof, plan};
-use crate::preview::ProjectId;
+use crate::preview::{ProjectId, Quoted};
 use crate::settings::{Layer, Origin, ProjectFilter, Settings};
 
 #[derive(Debug, clap::Args)]
@@ -223,7 +223,7 @@ impl Connect {
         match outcome {
             TestOutcome::Answered => {}
             TestOutcome::NothingToTell(words) => {
-                output::data(&format!("  no test event yet, GitLab says: {words}"));
+                output::data(&format!("  no test event yet, GitLab says: {}", Quoted::new(&words)));
                 return Ok(());
             }
             TestOutcome::Failed(words) => {
@@ -236,8 +236,10 @@ impl Connect {
                     )
                 } else {
                     let why = match (words.as_str(), since.first()) {
-                        ("", Some(delivery)) => format!("it was answered with {}", delivery.status),
-                        _ => words,
+                        ("", Some(delivery)) => {
+                            format!("it was answered with {}", Quoted::new(&delivery.status))
+                        }
+                        _ => Quoted::new(&words).to_string(),
                     };
                     anyhow!(
                         "a test event did not arrive at {url}: {why}\nhint: GitLab itself must reach that address \

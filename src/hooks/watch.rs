@@ -10,7 +10,7 @@ use url::Url;
 use super::lost::candidates;
 use super::plan::{missing_events, ours};
 use crate::gitlab::{AlertStatus, Error, Forge, Hook, TestOutcome};
-use crate::preview::ProjectId;
+use crate::preview::{ProjectId, Quoted};
 use crate::store::{self, Store};
 use crate::telemetry::{Health, Warning};
 
@@ -98,10 +98,11 @@ impl Watch {
                     known.found.insert(project, Found::Warnings(found));
                     more |= left;
                 }
-                // What a role does not show is 403, and what one may not see at all is 404.
-                Err(Trouble::GitLab(error)) if matches!(error.status(), Some(403 | 404)) => {
+                // What a role does not show is 403; what is gone, or not for us at all, is 404.
+                Err(Trouble::GitLab(error)) if error.status() == Some(403) => {
                     known.found.insert(project, Found::Hidden(path));
                 }
+                Err(Trouble::GitLab(error)) if error.is_not_found() => drop(known.found.remove(&project)),
                 Err(Trouble::GitLab(Error::RateLimited { .. })) => more = true,
                 // One project must not keep the others from being looked at.
                 Err(Trouble::GitLab(error)) if !matches!(error, Error::Unreachable { .. }) => {
@@ -163,10 +164,9 @@ impl Watch {
                 String::from("the answer to a test event was not good")
             }
             Ok(TestOutcome::Failed(words) | TestOutcome::NothingToTell(words)) => {
-                format!("a test event says: {words}")
+                format!("a test event says: {}", Quoted::new(&words))
             }
-            Err(error @ Error::RateLimited { .. }) => return Err(error.into()),
-            Err(error) if error.is_refusal() => error.to_string(),
+            Err(error) if matches!(error.status(), Some(400 | 405)) => error.to_string(),
             Err(error) => return Err(error.into()),
         };
         Ok(Some(Warning::new(

@@ -153,7 +153,7 @@ async fn a_webhook_that_was_switched_off_after_4xx_is_brought_back() {
     .await["text"]
         .to_string();
     assert!(text.contains("GitLab has switched off the webhook of `acme/web`"), "{text}");
-    assert!(text.contains("a test event says: the token is not known here"), "{text}");
+    assert!(text.contains("a test event says: `the token is not known here"), "{text}");
 
     // GitLab allows five tests a minute.
     world.gitlab.control("clock", json!({ "advance_seconds": 60 })).await;

@@ -9,7 +9,7 @@ use super::Check;
 use crate::clock::Clock;
 use crate::gitlab::{AlertStatus, Error, Forge, Hook, HookDelivery};
 use crate::hooks::{missing_events, ours};
-use crate::preview::ProjectId;
+use crate::preview::{ProjectId, Quoted};
 use crate::settings::Settings;
 
 /// How far two clocks may be apart, milliseconds. A signature counts for five minutes.
@@ -179,7 +179,7 @@ async fn webhook(
                 "{} of the last {} deliveries of `{path}` failed, the newest with: {}",
                 failed.len(),
                 recent.len(),
-                last.status
+                Quoted::new(&last.status)
             ),
             match last.status.as_str() {
                 "401" => format!(
