@@ -92,7 +92,7 @@ enum Failure {
 }
 
 impl Failure {
-    /// Who has to act sooner: of several failures the heaviest ends a verb.
+    /// Of several failures the heaviest decides how a verb ends.
     const fn weight(&self) -> u8 {
         match self {
             Self::Findings(_) => 0,
