@@ -8,6 +8,7 @@ mod brake;
 mod check;
 mod client;
 mod clusters;
+mod connect;
 mod demo;
 mod doctor;
 mod init;
@@ -49,6 +50,8 @@ enum Verb {
     Init(init::Flags),
     /// Print the objects of a preview on a cluster, without asking anybody.
     Render(render::Flags),
+    /// Make or repair the webhooks of projects in GitLab, and prove that they lead here.
+    Connect(connect::Flags),
     /// List every preview of a running server.
     List(list::Flags),
     /// Ask a running server why a merge request's preview is as it is.
@@ -59,7 +62,7 @@ enum Verb {
     Stop(stop::Flags),
     /// Look at a merge request anew: lifts a stop, tries again what failed, begins its life again.
     Refresh(refresh::Flags),
-    /// Ask a running server what is wrong, and what to do about it. Exit code 1 when something is.
+    /// Find out what is wrong, and what to do about it. Exit code 1 when something is.
     Doctor(doctor::Flags),
     /// Show the removals that a running server holds back because they are many at once, or let them go on.
     Brake(brake::Flags),
@@ -95,6 +98,25 @@ enum Failure {
     Unavailable(anyhow::Error),
 }
 
+impl Failure {
+    /// Of several failures the heaviest decides how a verb ends.
+    const fn weight(&self) -> u8 {
+        match self {
+            Self::Findings(_) => 0,
+            Self::Unavailable(_) => 1,
+            Self::Failed(_) => 2,
+        }
+    }
+
+    /// What went wrong, in words.
+    fn told(&self) -> String {
+        match self {
+            Self::Findings(text) => text.clone(),
+            Self::Failed(error) | Self::Unavailable(error) => told(error),
+        }
+    }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
@@ -127,6 +149,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(flags) => run(serve::run(flags)),
         Verb::Sandbox(flags) => run(sandbox::run(flags)),
         Verb::Demo(flags) => run(demo::run(flags)),
+        Verb::Connect(flags) => run(connect::run(flags)),
         Verb::List(flags) => run(list::run(flags)),
         Verb::Why(flags) => run(why::run(flags)),
         Verb::Logs(flags) => run(logs::run(flags)),
