@@ -9,9 +9,11 @@ mod check;
 mod client;
 mod demo;
 mod doctor;
+mod health;
 mod init;
 mod list;
 mod logs;
+mod man;
 mod output;
 mod refresh;
 mod render;
@@ -60,6 +62,8 @@ enum Verb {
     Refresh(refresh::Flags),
     /// Ask a running server what is wrong, and what to do about it. Exit code 1 when something is.
     Doctor(doctor::Flags),
+    /// Ask the server on this machine whether it is ready, as a container's health check does.
+    Health(health::Flags),
     /// Show the removals that a running server holds back because they are many at once, or let them go on.
     Brake(brake::Flags),
     /// Make an empty store that of another instance, whose store was lost. While `serve` is stopped.
@@ -73,6 +77,8 @@ enum Verb {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, or write the pages of all commands.
+    Man(man::Flags),
 }
 
 /// Where the settings come from.
@@ -120,6 +126,7 @@ pub fn main() -> ExitCode {
             output::data(String::from_utf8_lossy(&text).trim_end());
             Ok(())
         }
+        Verb::Man(flags) => man::run(&flags),
         Verb::Check(flags) => check::run(&flags),
         Verb::Init(flags) => init::run(&flags),
         Verb::Render(flags) => run(render::run(flags)),
@@ -132,6 +139,7 @@ pub fn main() -> ExitCode {
         Verb::Stop(flags) => run(stop::run(flags)),
         Verb::Refresh(flags) => run(refresh::run(flags)),
         Verb::Doctor(flags) => run(doctor::run(flags)),
+        Verb::Health(flags) => run(health::run(flags)),
         Verb::Brake(flags) => run(brake::run(flags)),
         Verb::Adopt(flags) => run(adopt::run(flags)),
     };

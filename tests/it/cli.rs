@@ -29,11 +29,13 @@ const VERBS: [&str; 17] = [
     "stop",
     "refresh",
     "doctor",
+    "health",
     "brake",
     "adopt",
     "schema",
     "defaults",
     "completions",
+    "man",
 ];
 
 /// Somebody at a shell: an empty folder, an empty environment.
