@@ -21,19 +21,10 @@ RUN set -eu; \
         RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --bin greenroom --target "$target"; \
         BINARY=target/$target/release/greenroom; \
     fi; \
-    umask 022; \
-    share=/files/usr/share; \
-    mkdir -p /files/usr/bin /files/etc/ssl/certs "$share/bash-completion/completions" \
-        "$share/zsh/site-functions" "$share/fish/vendor_completions.d" /data/var/lib/greenroom; \
-    cp "$BINARY" /files/usr/bin/greenroom; \
-    chmod 755 /files/usr/bin/greenroom; \
+    ci/install "./$BINARY" /files; \
+    mkdir -p /files/etc/ssl/certs /data/var/lib/greenroom; \
     cp /etc/ssl/certs/ca-certificates.crt /files/etc/ssl/certs/; \
-    greenroom=/files/usr/bin/greenroom; \
-    "$greenroom" man --to "$share/man/man1"; \
-    "$greenroom" completions bash >"$share/bash-completion/completions/greenroom"; \
-    "$greenroom" completions zsh >"$share/zsh/site-functions/_greenroom"; \
-    "$greenroom" completions fish >"$share/fish/vendor_completions.d/greenroom.fish"; \
-    chown -R 65532:65532 /data/var/lib/greenroom; \
+    chown 65532:65532 /data/var/lib/greenroom; \
     chmod 700 /data/var/lib/greenroom
 
 FROM ${CI_BASE} AS ci

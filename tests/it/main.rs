@@ -21,6 +21,7 @@ mod commit_status;
 mod doubt;
 mod engines;
 mod histories;
+mod image;
 mod kubernetes;
 mod lifecycle;
 mod logs;
