@@ -19,7 +19,8 @@ pub(super) struct Flags {
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let Some(folder) = &flags.to else {
         let mut page = Vec::new();
-        Man::new(Cli::command()).render(&mut page)?;
+        // `help` has no page of its own.
+        Man::new(Cli::command().disable_help_subcommand(true)).render(&mut page)?;
         output::data(String::from_utf8_lossy(&page).trim_end());
         return Ok(());
     };

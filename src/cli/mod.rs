@@ -30,7 +30,13 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// A running copy of the app for every GitLab merge request.
 #[derive(Debug, Parser)]
-#[command(name = "greenroom", version, about, max_term_width = 100)]
+#[command(
+    name = "greenroom",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 used wrongly or something was found, 3 a server does not answer."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
