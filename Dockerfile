@@ -29,7 +29,7 @@ RUN set -eu; \
 
 FROM ${CI_BASE} AS ci
 COPY --from=files /files/ /
-# Runner makes the folders of a job writable for everybody.
+# Runner lets the image's user write to the folder of a job, whoever that is.
 USER 65532:65532
 ENTRYPOINT []
 CMD ["sh"]
