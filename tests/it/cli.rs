@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 19] = [
     "serve",
     "demo",
     "sandbox",
