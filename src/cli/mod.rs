@@ -11,9 +11,11 @@ mod clusters;
 mod connect;
 mod demo;
 mod doctor;
+mod health;
 mod init;
 mod list;
 mod logs;
+mod man;
 mod output;
 mod refresh;
 mod render;
@@ -30,7 +32,13 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// A running copy of the app for every GitLab merge request.
 #[derive(Debug, Parser)]
-#[command(name = "greenroom", version, about, max_term_width = 100)]
+#[command(
+    name = "greenroom",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 used wrongly or something was found, 3 a server does not answer."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -64,6 +72,8 @@ enum Verb {
     Refresh(refresh::Flags),
     /// Find out what is wrong, and what to do about it. Exit code 1 when something is.
     Doctor(doctor::Flags),
+    /// Ask the server on this machine whether it is ready, as a container's health check does.
+    Health(health::Flags),
     /// Show the removals that a running server holds back because they are many at once, or let them go on.
     Brake(brake::Flags),
     /// Make an empty store that of another instance, whose store was lost. While `serve` is stopped.
@@ -77,6 +87,8 @@ enum Verb {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, or write the pages of all commands.
+    Man(man::Flags),
 }
 
 /// Where the settings come from.
@@ -143,6 +155,7 @@ pub fn main() -> ExitCode {
             output::data(String::from_utf8_lossy(&text).trim_end());
             Ok(())
         }
+        Verb::Man(flags) => man::run(&flags),
         Verb::Check(flags) => check::run(&flags),
         Verb::Init(flags) => init::run(&flags),
         Verb::Render(flags) => run(render::run(flags)),
@@ -156,6 +169,7 @@ pub fn main() -> ExitCode {
         Verb::Stop(flags) => run(stop::run(flags)),
         Verb::Refresh(flags) => run(refresh::run(flags)),
         Verb::Doctor(flags) => run(doctor::run(flags)),
+        Verb::Health(flags) => run(health::run(flags)),
         Verb::Brake(flags) => run(brake::run(flags)),
         Verb::Adopt(flags) => run(adopt::run(flags)),
     };

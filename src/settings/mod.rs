@@ -196,11 +196,23 @@ pub fn client_settings(
     }
 }
 
+/// Where a server on this machine listens that was started with the same file and environment.
+pub fn listen_address(config: Option<&Path>) -> Result<SocketAddr, Problems> {
+    let mut problems = Vec::new();
+    let layers = Layers::read(config, Layer::default(), &mut problems);
+    let mut reader = Reader { layers, problems };
+    reader.listen().ok_or(Problems(reader.problems))
+}
+
 impl Reader {
-    fn settings(&mut self, check_signing_token: TokenCheck, per_project: &Projects) -> Option<Settings> {
-        let listen = self.parsed("listen", "use an address and a port, such as `127.0.0.1:8080`", |text| {
+    fn listen(&mut self) -> Option<SocketAddr> {
+        self.parsed("listen", "use an address and a port, such as `127.0.0.1:8080`", |text| {
             text.parse().map_err(|_| String::from("is no socket address"))
-        });
+        })
+    }
+
+    fn settings(&mut self, check_signing_token: TokenCheck, per_project: &Projects) -> Option<Settings> {
+        let listen = self.listen();
         let public_url =
             self.parsed("public_url", "use `http://host[:port]` or `https://host[:port]`", web_url);
         let preview_domain =

@@ -24,6 +24,7 @@ mod doubt;
 mod engines;
 mod histories;
 mod hook_watch;
+mod image;
 mod kubernetes;
 mod lifecycle;
 mod logs;
