@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("render", &["preview", "process"]),
     ("engine", &["preview", "clock", "process", "render", "telemetry"]),
     ("report", &["preview", "gitlab", "render", "telemetry"]),
+    ("hooks", &["preview", "store", "gitlab", "telemetry"]),
     ("reconcile", &["preview", "clock", "store", "gitlab", "render", "engine", "report", "telemetry"]),
     ("gateway", &["preview", "clock", "store", "engine", "telemetry"]),
     ("web", &["preview", "clock", "store", "reconcile", "render", "telemetry"]),
