@@ -59,7 +59,7 @@ pub(super) async fn leave(parts: &Parts, record: &mut Preview, place: &Place) ->
             parts.engines.stop(&old, record).await
         };
         if remains.is_empty() {
-            tracing::info!(mr.key = %record.key, from = %old, to = %place, "moved");
+            tracing::info!(mr.key = %record.key, place.before = %old, %place, "moved");
             record.leaving.retain(|other| *other != old);
         }
         left.extend(remains);

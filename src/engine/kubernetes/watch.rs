@@ -238,7 +238,7 @@ impl Inner {
         let mut cache = self.cache();
         let watched = cache.watches.entry(kind.clone()).or_default();
         if watched.trouble.as_ref() != Some(&why) {
-            tracing::warn!(cluster = %self.cluster, kind = %kind.kind, %why, "a watch does not get on");
+            tracing::warn!(cluster = %self.cluster, resource = %kind.kind, error = why, "a watch does not get on");
         }
         watched.trouble = Some(why);
         drop(cache);
