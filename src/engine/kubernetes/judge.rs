@@ -115,7 +115,7 @@ impl Inner {
             tokio::spawn(async move {
                 let result = inner.write_down(&name, &place, &assessed, verdict).await;
                 if let Err(refusal) = &result {
-                    tracing::debug!(preview = %name, cluster = %inner.cluster, ?refusal, "to be tried again");
+                    tracing::debug!(preview.name = %name, cluster = %inner.cluster, ?refusal, "to be tried again");
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
                 busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);

@@ -99,7 +99,7 @@ impl Inner {
                 Stage::Ended(Progress::Failed(why))
             }
             Err(End::Trouble(why)) => {
-                tracing::warn!(preview = %parcel.name, cluster = %self.cluster, %why, "an order was given up");
+                tracing::warn!(preview.name = %parcel.name, cluster = %self.cluster, %why, "an order was given up");
                 Stage::Ended(Progress::Trouble(why))
             }
         };
@@ -322,7 +322,7 @@ impl Inner {
         let Some(place) = place.filter(|place| !place.deleting) else { return };
         let failure = record::failed(&Failure { at, why: why.to_owned() });
         if let Err(refusal) = self.server.note(name, &place.uid, &Map::new(), &failure).await {
-            tracing::warn!(preview = name, ?refusal, "a failure could not be written down in the cluster");
+            tracing::warn!(preview.name = name, ?refusal, "a failure could not be written down in the cluster");
         }
     }
 }
