@@ -48,7 +48,12 @@ pub(super) async fn engines(
             Ok(Some(config)) => config,
             Ok(None) => continue,
             Err(why) => {
-                tracing::error!(cluster = cluster.name, setting = cluster.origin, error = why, "no way to a cluster");
+                tracing::error!(
+                    cluster = cluster.name,
+                    setting = cluster.origin,
+                    error = why,
+                    "no way to a cluster"
+                );
                 reached.push(Reached { name: cluster.name.clone(), client: Err(told(cluster, &why)) });
                 continue;
             }
