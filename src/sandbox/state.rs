@@ -4,6 +4,7 @@
 use super::{
     delivery::{Delivery, Outbox},
     faults::Faults,
+    id_tokens::Issuer,
     journal::Call,
     notes::Note,
     projects::Project,
@@ -68,6 +69,7 @@ pub(super) struct State {
     pub(super) delivered: u64,
     pub(super) outbox: Outbox,
     pub(super) faults: Faults,
+    pub(super) issuer: Issuer,
     pub(super) calls: Vec<Call>,
     ids: BTreeMap<Noun, u64>,
 }
@@ -124,6 +126,7 @@ impl State {
             delivered: 0,
             outbox,
             faults: Faults::default(),
+            issuer: Issuer::default(),
             calls: Vec::new(),
             ids: BTreeMap::new(),
         }

@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("settings", &["preview", "outgoing", "telemetry"]),
     ("store", &["preview", "clock", "telemetry"]),
     ("gitlab", &["preview", "clock", "outgoing", "settings", "telemetry"]),
+    ("oidc", &["preview", "clock", "outgoing", "telemetry"]),
     ("webhook", &["preview", "clock", "store", "telemetry"]),
     ("render", &["preview", "process"]),
     ("engine", &["preview", "clock", "process", "render", "telemetry"]),
