@@ -91,6 +91,9 @@ pub struct Status {
     pub waits_for: Vec<String>,
     /// Whether what is there was put to sleep.
     pub asleep: bool,
+    /// What somebody else has changed in what serves since it was ready, one Markdown-safe line each. The same order again
+    /// repairs it.
+    pub drifted: Vec<String>,
 }
 
 impl Status {
@@ -136,6 +139,16 @@ pub enum Error {
         /// The operating system's reason.
         #[source]
         source: std::io::Error,
+    },
+    /// A cluster did not do what it was asked.
+    #[error("the cluster `{cluster}` did not {what}: {why}")]
+    Cluster {
+        /// Its name in the settings.
+        cluster: String,
+        /// What was being done.
+        what: String,
+        /// The reason, Markdown-safe.
+        why: String,
     },
     /// An order was given to an engine that is not for its input.
     #[error("the engine `{engine}` was given an order that is for another one")]

@@ -7,6 +7,7 @@ use super::look::{Error, keep};
 use super::plan::Step;
 use crate::engine::{Input, Order, Progress, Status};
 use crate::preview::{Deployment, Preview, Quoted, Release, environment_name};
+use crate::render::Workload;
 
 /// How old the reading of a head may be when it is deployed, milliseconds; a long download outlives it.
 const FRESH: i64 = 1_000;
@@ -75,6 +76,7 @@ async fn deploy(
     saved: &mut Option<Preview>,
     target: &Target,
 ) -> Result<Done, Error> {
+    let Workload::Static(site) = &target.file.workload else { return Ok(Done::HeadMoved) };
     let now = parts.clock.now();
     let project = record.key.project_id;
     let fetched = parts.forge.artifact(project, target.job_id, &parts.incoming, parts.limits).await;
@@ -174,8 +176,8 @@ async fn deploy(
             digest: artifact.digest,
             input: Input::Artifact {
                 archive: artifact.archive,
-                root: target.file.site.path.as_path().to_owned(),
-                spa: target.file.site.spa,
+                root: site.path.as_path().to_owned(),
+                spa: site.spa,
             },
         })
         .await?;

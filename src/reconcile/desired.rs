@@ -4,7 +4,7 @@ use crate::preview::{
     Changes, Given, Head, Hold, HoldOrigin, JobStatus, Judgement, Lifetime, MergeRequest, MergeRequestState,
     Preview, ProjectRules, Quoted, Reason, Sha, State, Verdict, rfc3339,
 };
-use crate::render::{FileError, ProjectFile, WaitFor};
+use crate::render::{FileError, ProjectFile, WaitFor, Workload};
 
 /// What is known of `.greenroom.yml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,8 +200,11 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
             Err(error)
         }
         FileFact::Present(file) => {
-            let job = Quoted::new(&file.site.job);
-            rules.push(format!("`.greenroom.yml` asks for engine {} with job {job}", file.engine));
+            let job = match &file.workload {
+                Workload::Static(site) => format!(" with job {}", Quoted::new(&site.job)),
+                Workload::Kubernetes(_) => String::new(),
+            };
+            rules.push(format!("`.greenroom.yml` asks for engine {}{job}", file.workload.engine()));
             Ok(file)
         }
     };
@@ -234,12 +237,12 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
         Judgement::Undecided => return Desired::Keep(State::Waiting, Reason::ChangesUnknown),
     }
     if let Some(Given { value: allowed, origin }) = &facts.rules.engines
-        && !allowed.contains(&file.engine)
+        && !allowed.contains(&file.workload.engine())
     {
         rules.push(format!("the server's settings do not allow that engine ({origin})"));
         let allowed: Vec<_> = allowed.iter().map(|engine| format!("`{engine}`")).collect();
         let reason = Reason::EngineNotAllowed {
-            engine: file.engine,
+            engine: file.workload.engine(),
             allowed: allowed.join(", "),
             origin: origin.clone(),
         };
@@ -285,8 +288,14 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
         }
     }
 
-    let name = Quoted::new(&file.site.job);
-    let Some(job) = head.job(&file.site.job) else {
+    let Workload::Static(site) = &file.workload else {
+        return Desired::Keep(
+            State::Failed,
+            Reason::FileBroken(String::from("engine kubernetes is not served here")),
+        );
+    };
+    let name = Quoted::new(&site.job);
+    let Some(job) = head.job(&site.job) else {
         return if head.is_finished() {
             Desired::Keep(State::Skipped, Reason::JobMissing(name, pipeline))
         } else {

@@ -3,7 +3,7 @@
 use super::desired::{FileFact, HeadFact};
 use crate::gitlab::{Error, Forge};
 use crate::preview::{Bridge, Changes, Compared, Diff, FileAt, Head, Job, MergeRequest, Pipeline, Sha, When};
-use crate::render::{PROJECT_FILE, ProjectFile, WaitFor};
+use crate::render::{PROJECT_FILE, ProjectFile, WaitFor, Workload};
 
 /// The largest project file that is kept with the preview, in bytes.
 const LARGEST_KEPT: usize = 16 << 10;
@@ -67,8 +67,11 @@ pub(super) async fn head(
     let Some(pipeline) = counting(forge, merge_request, sha).await? else { return Ok(HeadFact::NoPipeline) };
     let project = pipeline.project_id;
     let jobs = forge.jobs(project, pipeline.id).await?;
-    let found = jobs.iter().any(|job| job.name == file.site.job);
-    let bridges = if found && file.wait_for == WaitFor::Job {
+    let found = match &file.workload {
+        Workload::Static(site) => jobs.iter().any(|job| job.name == site.job),
+        Workload::Kubernetes(_) => false,
+    };
+    let bridges = if found && file.wait_for != WaitFor::Pipeline {
         Vec::new()
     } else {
         forge.bridges(project, pipeline.id).await?

@@ -8,4 +8,7 @@ mod project_file;
 
 pub use manifest::{Manifest, Source};
 pub use note::{NoteFacts, marker, marker_matches, note};
-pub use project_file::{FileError, PROJECT_FILE, ProjectFile, RelativePath, StaticSettings, WaitFor, schema};
+pub use project_file::{
+    Check, FileError, Helm, HttpCheck, JobCheck, KubernetesSettings, KubernetesSource, PROJECT_FILE,
+    Patience, Pattern, ProjectFile, RelativePath, StaticSettings, UrlPath, WaitFor, Workload, schema,
+};

@@ -162,7 +162,10 @@ fn the_schema_is_one_and_knows_every_key() {
     let schema: Value = serde_json::from_str(&Shell::new().reads(&["schema"])).unwrap();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let keys: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["engine", "expires_after", "static", "version", "wait_for", "when"]);
+    assert_eq!(
+        keys,
+        ["checks", "engine", "expires_after", "kubernetes", "static", "version", "wait_for", "when"]
+    );
     assert_eq!(schema["additionalProperties"], false, "unknown keys are errors");
 }
 

@@ -19,6 +19,7 @@ mod browser;
 mod cli;
 mod commit_status;
 mod doubt;
+mod engines;
 mod histories;
 mod kubernetes;
 mod lifecycle;

@@ -97,12 +97,13 @@ fn every_key_of_a_project_file_is_explained() {
     let keys = |pointer: &str| {
         schema.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect::<Vec<_>>()
     };
-    for key in keys("/properties").into_iter().chain(keys("/properties/static/properties")) {
-        let explained = [format!("| `{key}` |"), format!("| `static.{key}` |")];
-        assert!(
-            explained.iter().any(|row| text.contains(row)),
-            "docs/greenroom-yml.md has no row for `{key}`"
-        );
+    let rows = [("/properties", ""), ("/$defs/StaticSettings/properties", "static.")];
+    let more = [("/$defs/Kubernetes/properties", "kubernetes."), ("/$defs/Check/properties", "checks.")];
+    for (keys, section) in rows.into_iter().chain(more).map(|(place, section)| (keys(place), section)) {
+        for key in keys {
+            let row = format!("| `{section}{key}` |");
+            assert!(text.contains(&row), "docs/greenroom-yml.md has no row for `{section}{key}`");
+        }
     }
     let text = page("docs/policy.md");
     let labels = keys("/$defs/Labels/properties").into_iter().map(|key| format!("labels.{key}"));

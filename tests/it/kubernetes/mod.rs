@@ -1,3 +1,7 @@
-//! Previews on a real cluster.
+//! Previews on a real cluster, seen from outside.
 
 mod bench;
+mod conversations;
+mod outage;
+mod registry;
+mod town;

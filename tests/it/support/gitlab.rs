@@ -64,10 +64,15 @@ impl Gitlab {
 
     /// Starts with a signed webhook to this address.
     pub async fn start(webhook: Option<&Url>) -> Self {
+        Self::start_with("acme/web", webhook).await
+    }
+
+    /// The same with the project at another path, for tests that share what previews are named in.
+    pub async fn start_with(project: &str, webhook: Option<&Url>) -> Self {
         let config = sandbox::Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             token: BOT.to_owned(),
-            project: "acme/web".to_owned(),
+            project: project.to_owned(),
             webhook: webhook.cloned(),
             signing_token: Some(SIGNING_TOKEN.to_owned()),
             secret_token: None,

@@ -12,6 +12,7 @@ pub mod openapi;
 pub mod parts;
 pub mod prism;
 pub mod raw;
+pub mod registry;
 pub mod tls;
 pub mod until;
 pub mod wire;

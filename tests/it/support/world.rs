@@ -37,7 +37,12 @@ impl World {
     /// As [`Self::start_with`], but nobody holds what is said to GitLab's OpenAPI document: for tests that say so much that
     /// Prism would be busy for hours.
     pub async fn unjudged(settings: &[(&str, &str)]) -> Self {
-        Self::after(Before::connect(false).await, settings, "").await
+        Self::after(Before::connect("acme/web", false).await, settings, "").await
+    }
+
+    /// As [`Self::start_with_file`], with GitLab's project at another path.
+    pub async fn of_project(project: &str, settings: &[(&str, &str)], file: &str) -> Self {
+        Self::after(Before::connect(project, true).await, settings, file).await
     }
 
     async fn after(before: Before, settings: &[(&str, &str)], file: &str) -> Self {
@@ -62,13 +67,13 @@ pub struct Before {
 
 impl Before {
     pub async fn start() -> Self {
-        Self::connect(true).await
+        Self::connect("acme/web", true).await
     }
 
-    async fn connect(judged: bool) -> Self {
+    async fn connect(project: &str, judged: bool) -> Self {
         let address = free_address().to_string();
         let webhook: Url = format!("http://{address}/webhooks/gitlab").parse().unwrap();
-        let gitlab = Gitlab::start(Some(&webhook)).await;
+        let gitlab = Gitlab::start_with(project, Some(&webhook)).await;
         let to = gitlab.url();
         let wire = if judged { Wire::to_gitlab(&to).await } else { Wire::to(&to).await };
         Self { wire, gitlab, address }

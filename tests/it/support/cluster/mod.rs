@@ -27,7 +27,7 @@ use kube::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, sync::OnceCell};
+use tokio::{io::AsyncWriteExt, net::TcpSocket, sync::OnceCell};
 
 use super::{
     PATIENCE, free_address,
@@ -48,6 +48,8 @@ const SERVERS: &str = "control-plane";
 /// Where [`Cluster::account`] keeps its accounts.
 const ACCOUNTS: &str = "accounts";
 
+/// etcd's socket, in the folder; it has to look like a host and a port.
+const ETCD: &str = "unix://etcd:1";
 /// What the containers write, in the folder.
 const LOG: &str = "container.log";
 const PREVIOUS_LOG: &str = "previous.log";
@@ -57,11 +59,27 @@ pub const LOG_LINES: usize = 40;
 
 /// A running control plane.
 pub struct Cluster {
-    api: SocketAddr,
+    port: Port,
     authority: String,
     servers: Servers,
     // Removed after the servers have ended.
     home: Home,
+}
+
+/// A port of loopback that is ours as long as this is there, whether the API server listens on it or not: nobody gets it by
+/// chance or while that starts again, and who connects meanwhile is refused.
+struct Port {
+    address: SocketAddr,
+    _held: TcpSocket,
+}
+
+impl Port {
+    fn hold() -> Self {
+        let held = TcpSocket::new_v4().unwrap();
+        held.set_reuseport(true).unwrap();
+        held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self { address: held.local_addr().unwrap(), _held: held }
+    }
 }
 
 struct Servers {
@@ -97,7 +115,8 @@ impl Cluster {
 
     async fn launch(parts: &Parts, home: Home) -> Self {
         let folder = home.path();
-        let [api, etcd, peer, kubelets] = std::array::from_fn(|_| free_address());
+        let (port, kubelets) = (Port::hold(), free_address());
+        let api = port.address;
         let authority = Authority::new();
         let file = |name: &str, text: &str| write(folder, name, text);
         let (certificate, key) = authority.certify(&["127.0.0.1", "localhost"]);
@@ -120,11 +139,10 @@ impl Cluster {
             &[
                 "--data-dir=etcd".to_owned(),
                 "--unsafe-no-fsync".to_owned(),
-                format!("--listen-client-urls=http://{etcd}"),
-                format!("--advertise-client-urls=http://{etcd}"),
-                format!("--listen-peer-urls=http://{peer}"),
-                format!("--initial-advertise-peer-urls=http://{peer}"),
-                format!("--initial-cluster=default=http://{peer}"),
+                // Sockets in the folder, which take no port, and which no other test can take for its own.
+                format!("--listen-client-urls={ETCD}"),
+                format!("--advertise-client-urls={ETCD}"),
+                "--listen-peer-urls=unix://peer:1".to_owned(),
             ],
         );
         let server = Process::start(
@@ -133,9 +151,10 @@ impl Cluster {
             &[
                 format!("--secure-port={}", api.port()),
                 format!("--bind-address={}", api.ip()),
+                "--permit-port-sharing".to_owned(),
                 format!("--tls-cert-file={certificate}"),
                 format!("--tls-private-key-file={key}"),
-                format!("--etcd-servers=http://{etcd}"),
+                format!("--etcd-servers={ETCD}"),
                 "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
                 format!("--service-account-key-file={public}"),
                 format!("--service-account-signing-key-file={private}"),
@@ -149,7 +168,7 @@ impl Cluster {
             ],
         );
         let mut cluster = Self {
-            api,
+            port,
             authority: authority.pem(),
             servers: Servers { etcd: database, api: server, rest: Vec::new() },
             home,
@@ -194,13 +213,17 @@ impl Cluster {
     /// Waits until the API server says that it is ready.
     async fn answers(&self) {
         until("the API server is ready", PATIENCE * 2, || async {
-            for server in [&self.servers.etcd, &self.servers.api] {
-                server.must_run();
-            }
+            self.all_run();
             let ready = http::Request::get("/readyz").body(Vec::new()).unwrap();
             self.client().await.request_text(ready).await
         })
         .await;
+    }
+
+    /// Panics if one of the servers has ended by itself.
+    fn all_run(&self) {
+        let Servers { etcd, api, rest } = &self.servers;
+        [etcd, api].into_iter().chain(rest).for_each(Process::must_run);
     }
 
     /// Where a client of the API server finds it, and the certificate it proves itself with, as an administrator's kubeconfig.
@@ -211,7 +234,7 @@ impl Cluster {
     /// A kubeconfig with this token, such as one that was revoked.
     pub fn kubeconfig_with(&self, token: &str) -> PathBuf {
         let name = format!("{}.kubeconfig", uuid::Uuid::new_v4().simple());
-        write(self.folder(), &name, &kubeconfig(self.api, &self.authority, token)).into()
+        write(self.folder(), &name, &kubeconfig(self.port.address, &self.authority, token)).into()
     }
 
     /// The kubeconfig of a new service account that may do whatever these rules of a ClusterRole say, in all namespaces.
@@ -306,6 +329,7 @@ impl Cluster {
         let nodes = Api::<Node>::all(self.client().await);
         nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
         until(&format!("{name} takes pods"), PATIENCE, || async {
+            self.all_run();
             let node = nodes.get(name).await.unwrap();
             let conditions = node.status.unwrap_or_default().conditions.unwrap_or_default();
             let ready = conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");

@@ -1,0 +1,60 @@
+//! Labels and annotations, and the test of what is ours.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::preview::MrKey;
+
+pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(super) const GREENROOM: &str = "greenroom";
+pub(super) const INSTANCE: &str = "greenroom.dev/instance";
+pub(super) const PROJECT: &str = "greenroom.dev/project-id";
+pub(super) const MERGE_REQUEST: &str = "greenroom.dev/merge-request";
+
+/// Annotation of every object: the digest of the order that it was last applied for.
+pub(super) const DIGEST: &str = "greenroom.dev/digest";
+
+/// Field manager of what an order says.
+pub(super) const FIELD_MANAGER: &str = "greenroom";
+/// Field manager of counts that sleeping and waking change.
+pub(super) const SLEEP_MANAGER: &str = "greenroom-sleep";
+
+/// The Secret with the operator's values, which pods may use.
+pub(super) const SECRET: &str = "greenroom";
+/// The Secret that images are pulled with.
+pub(super) const PULL_SECRET: &str = "greenroom-pull";
+
+/// The labels of everything that belongs to the preview of `key`.
+pub(super) fn labels(instance: &str, key: MrKey) -> BTreeMap<String, String> {
+    [
+        (MANAGED_BY, GREENROOM.to_owned()),
+        (INSTANCE, instance.to_owned()),
+        (PROJECT, key.project_id.to_string()),
+        (MERGE_REQUEST, key.iid.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// Selects everything of `instance`.
+pub(super) fn ours(instance: &str) -> String {
+    format!("{MANAGED_BY}={GREENROOM},{INSTANCE}={instance}")
+}
+
+/// Selects everything of other instances.
+pub(super) fn theirs(instance: &str) -> String {
+    format!("{MANAGED_BY}={GREENROOM},{INSTANCE},{INSTANCE}!={instance}")
+}
+
+/// Whether an object carries our label and the id of `instance`.
+pub(super) fn is_ours(metadata: &ObjectMeta, instance: &str) -> bool {
+    let label = |name| metadata.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
+    label(MANAGED_BY) == Some(GREENROOM) && label(INSTANCE) == Some(instance)
+}
+
+/// The merge request that labels name.
+pub(super) fn key(labels: &BTreeMap<String, String>) -> Option<MrKey> {
+    let number = |name| labels.get(name)?.parse().ok();
+    Some(MrKey::new(number(PROJECT)?, number(MERGE_REQUEST)?))
+}

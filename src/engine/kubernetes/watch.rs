@@ -1,0 +1,273 @@
+//! The watches: one per kind and cluster, whatever the number of previews.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::runtime::watcher::{self, Event, ExponentialBackoff};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::Inner;
+use super::cache::{Place, Seen, Watched};
+use super::names;
+use super::record::Wanted;
+use super::reference::Kind;
+use super::refusal::{Refusal, classify};
+
+/// The longest pause before a broken watch is begun again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a watch needs to know of an object: its metadata, and all of it where that was asked for.
+trait Shown: Resource<DynamicType = ApiResource> + Clone + DeserializeOwned + Debug + Send + 'static {
+    fn shown(self) -> (ObjectMeta, Value);
+}
+
+impl Shown for DynamicObject {
+    fn shown(self) -> (ObjectMeta, Value) {
+        let mut object = self.data;
+        object["metadata"] = json!({"generation": self.metadata.generation});
+        if let Some(at) = &self.metadata.deletion_timestamp {
+            object["metadata"]["deletionTimestamp"] = json!(at);
+        }
+        (self.metadata, object)
+    }
+}
+
+impl Shown for PartialObjectMeta<DynamicObject> {
+    fn shown(self) -> (ObjectMeta, Value) {
+        (self.metadata, Value::Null)
+    }
+}
+
+/// The kinds to watch for previews of these objects: theirs, and what their controllers make.
+fn kinds<'a>(wanted: impl IntoIterator<Item = &'a Wanted>) -> BTreeSet<Kind> {
+    let mut kinds = BTreeSet::new();
+    for kind in wanted.into_iter().map(|wanted| &wanted.object.kind).filter(|kind| kind.is_watched()) {
+        kinds.insert(kind.clone());
+        match kind.kind.as_str() {
+            "Deployment" => {
+                kinds.extend([Kind::new("apps/v1", "ReplicaSet"), Kind::new("v1", "Pod")]);
+            }
+            "StatefulSet" => {
+                kinds.extend([Kind::new("v1", "PersistentVolumeClaim"), Kind::new("v1", "Pod")]);
+            }
+            "DaemonSet" | "ReplicaSet" | "Job" | "CronJob" => {
+                kinds.insert(Kind::new("v1", "Pod"));
+            }
+            _ => {}
+        }
+    }
+    kinds
+}
+
+impl Inner {
+    /// Watches namespaces of ours, and begins the watches that their objects need, until `stop`.
+    pub(super) async fn watch_namespaces(self: Arc<Self>, stop: CancellationToken) {
+        let kind = Kind::new("v1", "Namespace");
+        self.cache().watches.insert(kind.clone(), Watched::default());
+        let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.server.client.clone());
+        let stream = watch(api, self.selector()).backoff(backoff());
+        let mut listed = BTreeSet::new();
+        let mut stream = std::pin::pin!(stream.take_until(stop.cancelled()));
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(namespace)) => {
+                    listed.insert(namespace.metadata.name.clone().unwrap_or_default());
+                    self.place(&namespace.metadata);
+                }
+                Ok(Event::Apply(namespace)) => self.place(&namespace.metadata),
+                Ok(Event::Delete(namespace)) => {
+                    self.gone(namespace.metadata.name.as_deref().unwrap_or_default());
+                }
+                Ok(Event::InitDone) => {
+                    let known: Vec<String> = self.cache().places.keys().cloned().collect();
+                    for name in known.iter().filter(|name| !listed.contains(*name)) {
+                        self.gone(name);
+                    }
+                    self.progress(&kind, Ok(true));
+                }
+                Err(error) => self.progress(&kind, Err(&error)),
+            }
+        }
+    }
+
+    fn place(self: &Arc<Self>, metadata: &ObjectMeta) {
+        let (Some(name), Some(place)) = (metadata.name.clone(), Place::of(metadata)) else { return };
+        self.begin_watches(&place.record.objects.wanted);
+        self.cache().places.insert(name.clone(), place);
+        self.progress(&Kind::new("v1", "Namespace"), Ok(false));
+        self.touched(name);
+    }
+
+    fn gone(&self, name: &str) {
+        let gone = self.cache().places.remove(name);
+        self.cache().objects.remove(name);
+        if let Some(place) = gone {
+            self.tell(place.key);
+        }
+        self.touched(name.to_owned());
+    }
+
+    /// Begins the watches that objects need and that nobody has begun.
+    pub(super) fn begin_watches(self: &Arc<Self>, wanted: &[Wanted]) {
+        for kind in kinds(wanted) {
+            let mut cache = self.cache();
+            if cache.watches.contains_key(&kind) {
+                continue;
+            }
+            cache.watches.insert(kind.clone(), Watched::default());
+            drop(cache);
+            let inner = Arc::clone(self);
+            let stop = self.stop.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(inner.watch_kind(kind)).await });
+        }
+    }
+
+    async fn watch_kind(self: Arc<Self>, kind: Kind) {
+        let resource = loop {
+            match self.server.resource(&kind).await {
+                Ok(resource) => break resource,
+                Err(refusal) => self.trouble(&kind, &refusal),
+            }
+            tokio::time::sleep(LONGEST_PAUSE).await;
+        };
+        // Of a ReplicaSet only the revision matters, which is an annotation.
+        if kind.is_inert() || kind.kind == "ReplicaSet" {
+            self.follow::<PartialObjectMeta<DynamicObject>>(&kind, &resource).await;
+        } else {
+            self.follow::<DynamicObject>(&kind, &resource).await;
+        }
+    }
+
+    async fn follow<K: Shown>(&self, kind: &Kind, resource: &ApiResource) {
+        let api: Api<K> = Api::all_with(self.server.client.clone(), resource);
+        let mut stream = std::pin::pin!(watch(api, self.selector()).backoff(backoff()));
+        let mut listed = BTreeSet::new();
+        loop {
+            match stream.try_next().await {
+                Ok(Some(Event::Init)) => listed.clear(),
+                Ok(Some(Event::InitApply(object))) => listed.extend(self.see(kind, object)),
+                Ok(Some(Event::Apply(object))) => {
+                    self.see(kind, object);
+                }
+                Ok(Some(Event::Delete(object))) => {
+                    let metadata = object.meta();
+                    if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
+                        self.cache().remove(namespace, &kind.kind, name);
+                        self.touched(namespace.clone());
+                    }
+                }
+                Ok(Some(Event::InitDone)) => {
+                    let gone = self.cache().retain(&kind.kind, &listed);
+                    for namespace in gone {
+                        self.touched(namespace);
+                    }
+                    self.progress(kind, Ok(true));
+                }
+                Ok(None) => return,
+                Err(error) => self.progress(kind, Err(&error)),
+            }
+        }
+    }
+
+    /// Remembers an object; where it is.
+    fn see<K: Shown>(&self, kind: &Kind, object: K) -> Option<(String, String)> {
+        let (metadata, object) = object.shown();
+        let at = (metadata.namespace.clone()?, metadata.name.clone()?);
+        let seen = Seen::of(&kind.kind, &metadata, &object);
+        self.cache().insert(&at.0, &kind.kind, &at.1, seen);
+        self.progress(kind, Ok(false));
+        self.touched(at.0.clone());
+        Some(at)
+    }
+
+    fn selector(&self) -> watcher::Config {
+        watcher::Config::default().labels(&names::ours(&self.instance))
+    }
+
+    /// Notes how a watch gets on; `Ok(true)` says that it has read all there is.
+    fn progress(&self, kind: &Kind, result: Result<bool, &watcher::Error>) {
+        match result {
+            Ok(complete) => {
+                let mut cache = self.cache();
+                let watched = cache.watches.entry(kind.clone()).or_default();
+                watched.trouble = None;
+                if complete && !watched.synced {
+                    watched.synced = true;
+                    let everybody: Vec<String> = cache.places.keys().cloned().collect();
+                    drop(cache);
+                    for name in everybody {
+                        self.touched(name);
+                    }
+                    self.changed.send_replace(());
+                }
+            }
+            Err(error) => {
+                use watcher::Error::{
+                    InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed,
+                };
+                match error {
+                    // The stream ended, as it does from time to time, and is begun again.
+                    WatchFailed(_) | WatchError(_) => {}
+                    InitialListFailed(error) | WatchStartFailed(error) => {
+                        self.trouble(kind, &classify(error));
+                    }
+                    NoResourceVersion => {
+                        self.trouble(
+                            kind,
+                            &Refusal::Unavailable("it does not let this kind be watched".into()),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn trouble(&self, kind: &Kind, refusal: &Refusal) {
+        let why = refusal.to_string();
+        let mut cache = self.cache();
+        let watched = cache.watches.entry(kind.clone()).or_default();
+        if watched.trouble.as_ref() != Some(&why) {
+            tracing::warn!(cluster = %self.cluster, kind = %kind.kind, %why, "a watch does not get on");
+        }
+        watched.trouble = Some(why);
+        drop(cache);
+        self.changed.send_replace(());
+    }
+}
+
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::Reference;
+    use super::*;
+
+    #[test]
+    fn what_controllers_make_is_watched_and_secrets_are_not() {
+        let wanted = ["apps/v1 Deployment", "v1 Secret", "v1 Service"].map(|text| {
+            let (api_version, kind) = text.split_once(' ').unwrap();
+            let object = Reference { kind: Kind::new(api_version, kind), name: "web".into() };
+            Wanted { object, replicas: None }
+        });
+        let names: BTreeSet<String> = kinds(&wanted).into_iter().map(|kind| kind.kind).collect();
+        assert_eq!(names, ["Deployment", "Pod", "ReplicaSet", "Service"].map(str::to_owned).into());
+    }
+}

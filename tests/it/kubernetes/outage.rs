@@ -1,0 +1,151 @@
+//! The cluster fails: greenroom says so, forgets nothing, removes nothing, and goes on where it was.
+
+use serde_json::json;
+
+use super::town::{App, Town};
+use crate::support::{PATIENCE, cluster::Cluster, until};
+
+/// Waits until greenroom has sent so many requests that change something in the preview's namespace.
+async fn has_changed(town: &Town<'_>, account: &str, mr: u64, many: usize) {
+    let namespace = town.namespace(mr);
+    let changes = ["create", "patch", "update", "delete", "deletecollection"];
+    until(&format!("greenroom has changed {many} objects"), PATIENCE, || async {
+        let requests = town.cluster.requests_of(account);
+        let changing = requests.iter().filter(|request| {
+            (request.namespace == namespace || request.name == namespace)
+                && changes.contains(&request.verb.as_str())
+        });
+        let seen = changing.count();
+        if seen >= many { Ok(()) } else { Err(seen) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_api_server_dies_while_a_preview_is_applied() {
+    let Some(cluster) = Cluster::own().await else { return };
+    let town = Town::start(&cluster, "applied").await;
+    for (round, many) in [1, 2, 4, 7].into_iter().enumerate() {
+        let branch = format!("branch-{round}");
+        let mr = town.open(&branch, &App::works(1)).await;
+        town.pass(mr).await;
+        has_changed(&town, "applied", mr, many).await;
+        cluster.kill_api();
+        cluster.restart_api().await;
+        town.world.becomes(mr, "ready").await;
+        town.serves(mr, &App::works(1)).await;
+    }
+    town.world.ends_well().await;
+}
+
+#[tokio::test]
+async fn the_api_server_dies_while_a_preview_is_stopped() {
+    let Some(cluster) = Cluster::own().await else { return };
+    let town = Town::start(&cluster, "ended").await;
+    let mr = town.ready("feature", &App::works(1)).await;
+    town.world.rests().await;
+    let before = town.cluster.requests_of("ended").len();
+    town.world.gitlab.close(mr).await;
+    until("greenroom deletes the namespace", PATIENCE, || async {
+        let requests = cluster.requests_of("ended").split_off(before);
+        requests.iter().any(|request| request.verb == "delete").then_some(()).ok_or(requests)
+    })
+    .await;
+    cluster.kill_api();
+    cluster.restart_api().await;
+    town.world.becomes(mr, "stopped").await;
+    town.is_gone(mr).await;
+    town.world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_away_is_told_and_nothing_is_forgotten() {
+    let Some(cluster) = Cluster::own().await else { return };
+    let town = Town::start(&cluster, "away").await;
+    let (stays, goes) = (town.ready("stays", &App::works(1)).await, town.ready("goes", &App::works(1)).await);
+    cluster.kill_api();
+    town.world.gitlab.close(goes).await;
+    town.says(goes, &["cluster", "default"]).await;
+    assert_ne!(town.world.preview(goes).await.unwrap()["state"], "stopped");
+    // A start while it is away is a start.
+    town.world.greenroom.restart().await;
+    assert!(town.world.preview(stays).await.is_some());
+
+    cluster.restart_api().await;
+    town.world.becomes(goes, "stopped").await;
+    town.is_gone(goes).await;
+    town.serves(stays, &App::works(1)).await;
+    town.world.becomes(stays, "ready").await;
+    town.world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_answer_holds_up_nobody_else() {
+    let Some(cluster) = Cluster::own().await else { return };
+    let town = Town::start(&cluster, "frozen").await;
+    let mr = town.open("feature", &App::works(1)).await;
+    cluster.freeze_api();
+    town.pass(mr).await;
+    // The static engine needs no cluster.
+    let other = town.world.ready_mr("static", "static").await;
+    town.world.shows(other, "static").await;
+    cluster.thaw_api();
+    town.world.becomes(mr, "ready").await;
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_told_and_removes_nothing() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let kubeconfig = cluster.kubeconfig_with("revoked");
+    let town = Town::start_as(cluster, "revoked", &kubeconfig, &[], "").await;
+    let mr = town.open("feature", &App::works(1)).await;
+    town.pass(mr).await;
+    town.says(mr, &["401"]).await;
+    assert!(cluster.get("namespaces", "", &town.namespace(mr)).await.is_none());
+}
+
+#[tokio::test]
+async fn an_account_that_may_too_little_is_told_what_it_lacks() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"] }]);
+    let kubeconfig = cluster.account("reader", &rules).await;
+    let town = Town::start_as(cluster, "reader", &kubeconfig, &[], "").await;
+    let mr = town.open("feature", &App::works(1)).await;
+    town.pass(mr).await;
+    town.says(mr, &["namespaces", "accounts:reader"]).await;
+}
+
+#[tokio::test]
+async fn the_account_that_install_makes_may_all_that_is_needed() {
+    let Some(cluster) = Cluster::own().await else { return };
+    // Printing needs no cluster, and a greenroom knows where its program is.
+    let town = Town::start(&cluster, "printer").await;
+    let (status, printed) = town.world.greenroom.verb(&["install", "--print"]);
+    assert!(status.success(), "{printed}");
+    drop(town);
+    // The namespace may be among them: kubectl applies in order.
+    cluster.apply(&printed).await;
+    let kubeconfig = cluster.kubeconfig_of("greenroom", "greenroom").await;
+
+    let town = Town::start_as(&cluster, "least", &kubeconfig, &[], "").await;
+    let app = App { config_maps: vec!["texts"], ..App::works(1) };
+    let mr = town.ready("feature", &app).await;
+    town.update(mr, "feature", &App::works(2)).await;
+    town.world.becomes(mr, "ready").await;
+    town.serves(mr, &App::works(2)).await;
+    town.world.gitlab.close(mr).await;
+    town.world.becomes(mr, "stopped").await;
+    town.is_gone(mr).await;
+    let user = "system:serviceaccount:greenroom:greenroom";
+    let refused: Vec<_> = cluster
+        .requests()
+        .into_iter()
+        .filter(|request| request.user == user && matches!(request.status, 401 | 403))
+        .collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    // It may not look around: everybody's secrets are none of its business.
+    let as_it = format!("--kubeconfig={}", kubeconfig.display());
+    let may = cluster.kubectl(&[&as_it, "auth", "can-i", "--list", "--namespace=kube-system"], "").await;
+    assert!(!may.contains("*.*"), "{may}");
+    town.world.ends_well().await;
+}
