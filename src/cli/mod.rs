@@ -8,7 +8,9 @@ mod brake;
 mod check;
 mod client;
 mod demo;
+mod desk;
 mod doctor;
+mod job;
 mod list;
 mod logs;
 mod output;
@@ -42,13 +44,15 @@ enum Verb {
     Sandbox(sandbox::Flags),
     /// Check the settings and a `.greenroom.yml`. Exit code 2 when something is found.
     Check(check::Flags),
+    /// In a CI job: have this head's preview made, show how it goes, and end as it ends.
+    Deploy(job::Flags),
     /// List every preview of a running server.
     List(list::Flags),
     /// Ask a running server why a merge request's preview is as it is.
     Why(why::Flags),
     /// Print what happened to a merge request's preview, oldest first.
     Logs(logs::Flags),
-    /// Take a merge request's preview away, until a new commit, a reopen or a refresh.
+    /// Take a merge request's preview away, until a new commit, a reopen or a refresh. In a CI job: the job's own, and wait for it.
     Stop(stop::Flags),
     /// Look at a merge request anew: lifts a stop, tries again what failed, begins its life again.
     Refresh(refresh::Flags),
@@ -118,6 +122,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(flags) => run(serve::run(flags)),
         Verb::Sandbox(flags) => run(sandbox::run(flags)),
         Verb::Demo(flags) => run(demo::run(flags)),
+        Verb::Deploy(flags) => run(job::run(flags)),
         Verb::List(flags) => run(list::run(flags)),
         Verb::Why(flags) => run(why::run(flags)),
         Verb::Logs(flags) => run(logs::run(flags)),

@@ -119,7 +119,7 @@ impl Verifier {
         validation.validate_nbf = true;
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation.set_issuer(&[&issuer]);
-        validation.set_audience(&[&self.audience]);
+        validation.set_audience(&[self.audience.clone(), format!("{}/", self.audience)]);
         let decoded = decode::<Claims>(token, &key, &validation);
         decoded.map(|data| data.claims).map_err(|error| self.refused(error.into_kind(), issuer))
     }

@@ -9,6 +9,7 @@ mod ids;
 mod intent;
 mod lifetime;
 mod names;
+mod order;
 mod pattern;
 mod policy;
 mod reason;
@@ -29,6 +30,7 @@ pub use names::{
     ENVIRONMENT_PREFIX, PreviewName, commit_status_name, environment_name, environment_slug,
     merge_request_of_environment, ref_slug, valid_dns_label,
 };
+pub use order::JobOrder;
 pub use pattern::{BranchPattern, PathPattern};
 pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, When};
 pub use reason::{Cause, Quoted, Reason};

@@ -36,9 +36,16 @@ pub struct JobOrder {
 }
 
 impl JobOrder {
-    /// What is known of the pipeline once the job has sent its files: it is as good as a job called `name` that has succeeded
+    /// What is known of the pipeline once the job has sent its files: it is as good as jobs of these names that have succeeded
     /// and left an artifact. The rest of the pipeline waits for this very job.
-    pub fn head(&self, name: &str) -> Head {
+    pub fn head<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Head {
+        let job = |name: &str| Job {
+            id: self.job_id,
+            name: name.to_owned(),
+            status: JobStatus::Success,
+            allow_failure: false,
+            has_artifact: true,
+        };
         Head {
             pipeline: Pipeline {
                 id: self.pipeline_id,
@@ -47,13 +54,7 @@ impl JobOrder {
                 reference: self.pipeline_ref.clone(),
                 source: self.pipeline_source.clone(),
             },
-            jobs: vec![Job {
-                id: self.job_id,
-                name: name.to_owned(),
-                status: JobStatus::Success,
-                allow_failure: false,
-                has_artifact: true,
-            }],
+            jobs: names.into_iter().map(job).collect(),
             bridges: Vec::new(),
             child_jobs: Vec::new(),
         }
@@ -66,16 +67,17 @@ impl JobOrder {
 }
 
 impl Head {
-    /// The pipeline without what is still to come: a job that asks for a deploy is part of it, and whatever the deploy needs
-    /// has run before.
+    /// The pipeline without what is still to come, except for the jobs of these names: a job that asks for a deploy is part of
+    /// it, and whatever else the deploy needs has run before.
     #[must_use]
-    pub fn so_far(mut self, but: &str) -> Self {
-        let ended = |job: &Job| {
-            job.name == but || !matches!(job.status, JobStatus::Unfinished | JobStatus::Manual)
+    pub fn so_far(mut self, but: &[&str]) -> Self {
+        let counts = |job: &Job| {
+            but.contains(&job.name.as_str())
+                || !matches!(job.status, JobStatus::Unfinished | JobStatus::Manual)
         };
-        self.jobs.retain(ended);
-        self.child_jobs.retain(ended);
-        self.bridges.retain(|bridge| ended(&bridge.job));
+        self.jobs.retain(counts);
+        self.child_jobs.retain(counts);
+        self.bridges.retain(|bridge| counts(&bridge.job));
         self
     }
 }

@@ -1,5 +1,7 @@
 //! Doing a step. Thin: what to do was decided before.
 
+use std::path::PathBuf;
+
 use super::commit_status;
 use super::controller::Parts;
 use super::desired::Target;
@@ -79,9 +81,18 @@ async fn deploy(
     let Workload::Static(site) = &target.file.workload else { return Ok(Done::HeadMoved) };
     let now = parts.clock.now();
     let project = record.key.project_id;
-    let fetched = parts.forge.artifact(project, target.job_id, &parts.incoming, parts.limits).await;
+    let order = record.order.as_ref().filter(|order| order.sha == target.sha);
+    let has_deployment = order.is_some_and(|order| order.has_deployment);
+    let upload = order.and_then(|order| order.upload_of(&target.sha, target.job_id)).map(str::to_owned);
+    let fetched = match &upload {
+        Some(digest) => parts.uploads.artifact(digest, &parts.incoming).await.map_err(Into::into),
+        None => parts.forge.artifact(project, target.job_id, &parts.incoming, parts.limits).await,
+    };
     let refused = match fetched {
         Ok(Some(artifact)) => Ok(artifact),
+        Ok(None) if upload.is_some() => {
+            Err(String::from("the files that the job sent are not here any more; run the job again"))
+        }
         Ok(None) => Err(format!(
             "GitLab has no artifact of job {}: it was never made or has expired",
             Quoted::new(&target.job_name)
@@ -163,7 +174,9 @@ async fn deploy(
     });
     keep(parts, record, saved).await?;
     // Without its environment a deployment would make one that leads nowhere.
-    if environment.is_none() || unless_refused(parts.reporter.open_deployment(record).await)?.is_none() {
+    // One that GitLab itself records for the job is enough.
+    let wanted = environment.is_some() && !has_deployment;
+    if !wanted || unless_refused(parts.reporter.open_deployment(record).await)?.is_none() {
         record.deployment = None;
     }
     keep(parts, record, saved).await?;
@@ -176,7 +189,8 @@ async fn deploy(
             digest: artifact.digest,
             input: Input::Artifact {
                 archive: artifact.archive,
-                root: site.path.as_path().to_owned(),
+                // What a job sends is the site itself.
+                root: if upload.is_some() { PathBuf::new() } else { site.path.as_path().to_owned() },
                 spa: site.spa,
             },
         })

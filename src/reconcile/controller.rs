@@ -14,6 +14,7 @@ use tracing::Instrument;
 use super::awaited::Awaited;
 use super::brake::Brake;
 use super::look::{Error, Next, look};
+use super::uploads::Uploads;
 use super::{resync, sweep};
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where artifacts are downloaded to; on the engine's file system.
     pub incoming: PathBuf,
+    /// What CI jobs have sent.
+    pub uploads: Uploads,
     /// How much of an artifact is fetched.
     pub limits: ArtifactLimits,
     /// Which project paths are served.

@@ -8,12 +8,12 @@ use super::desired::{
     Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator,
 };
 use super::plan::{Step, outcome, plan};
-use super::{apply, commit_status, foreign, intent, observe, places, sweep, unseen};
+use super::{apply, commit_status, foreign, intent, observe, orders, places, sweep, unseen};
 use crate::engine::{Progress, Status};
 use crate::gitlab::EnvironmentState;
 use crate::preview::{
-    Changes, FileAt, Hold, HoldOrigin, Judgement, MergeRequest, MrKey, Preview, ProjectRules, Reason,
-    Serving, Sha, State,
+    Changes, FileAt, Hold, HoldOrigin, JobOrder, Judgement, MergeRequest, MrKey, Preview, ProjectRules,
+    Reason, Serving, Sha, State,
 };
 use crate::report::{NoteCheck, note_is_due};
 
@@ -83,6 +83,8 @@ const TOUCH: i64 = 86_400_000;
 /// Looks at `key` once. `lift`: a person reopened it. `thorough`: ask also what hardly ever changes.
 pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) -> Result<Next, Error> {
     let asked = parts.store.asked(key).await?;
+    // Before GitLab is asked: what it shows then is no older than what the job was admitted for.
+    let order = parts.store.job_order(key).await?;
     let mut record = parts.store.preview(key).await?;
     let answer = parts.forge.merge_request(key).await;
     if let (Some(record), Some(asked)) = (&mut record, &asked) {
@@ -112,6 +114,8 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     if !(parts.served)(&merge_request.project_path) {
         return unseen::unserved(parts, record, &merge_request).await;
     }
+    let order = orders::current(parts, order, &merge_request).await?;
+    let order = order.as_ref();
     let now = parts.clock.now();
     // A stop by hand before a push must not be taken for one after it.
     let pushed = |record: &Preview| record.environment_seen && record.sha != merge_request.sha;
@@ -126,6 +130,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
                 // A reopen brings back what had expired too, though nobody looked at the close before it.
                 record.deployed_at = None;
             }
+            orders::note(&mut record, order);
             if thorough && !merge_request.state.is_over() {
                 sweep::take_over(parts, &mut record).await?;
                 notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
@@ -134,12 +139,15 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         }
         None => None,
     };
-    let (mut decision, file, changes) = decide(parts, &merge_request, record.as_ref()).await?;
+    let (mut decision, file, changes) = decide(parts, &merge_request, record.as_ref(), order).await?;
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
+        orders::refuse(parts, key, order, "its head has no `.greenroom.yml`, so it gets no preview").await?;
         return Ok(Next::Rest);
     }
     if record.is_none() && foreign::stands_back(parts, key.project_id).await? {
+        let why = "this server stands back until an operator has said whose previews there are";
+        orders::refuse(parts, key, order, why).await?;
         return Ok(Next::Rest);
     }
 
@@ -152,6 +160,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         record.looked_at = now;
     }
     record.file = file.or(record.file);
+    orders::note(&mut record, order);
     note_facts(&mut record, &merge_request, &decision);
     if let Changes::Compared(compared) = changes {
         record.compared = Some(compared);
@@ -188,6 +197,7 @@ async fn decide(
     parts: &Parts,
     merge_request: &MergeRequest,
     record: Option<&Preview>,
+    order: Option<&JobOrder>,
 ) -> Result<(Decision, Option<FileAt>, Changes), Error> {
     let now = parts.clock.now();
     let rules = (parts.rules)(&merge_request.project_path);
@@ -204,14 +214,22 @@ async fn decide(
                 changes = observe::changes(&parts.forge, merge_request, &file.when, known).await?;
             }
             if judge(&changes) == Judgement::Admitted {
-                head = observe::head(&parts.forge, merge_request, file).await?;
+                head = orders::head(parts, order, merge_request, file).await?;
             }
         }
     }
     let others = places::others(parts, merge_request.key, &rules).await?;
     let (file, head) = (&file, &head);
     let facts = Facts { merge_request, file, changes: &changes, head, rules: &rules, others, record, now };
-    Ok((desired(facts), kept, changes))
+    let mut decision = desired(facts);
+    if let Some(order) = order.filter(|_| matches!(head, HeadFact::Pipeline(_))) {
+        let what =
+            if order.upload.is_some() { "with files of its own" } else { "of what its pipeline has made" };
+        let told =
+            format!("job {} of pipeline {} asked for a deploy {what}", order.job_id, order.pipeline_id);
+        decision.rules.insert(decision.rules.len().min(1), told);
+    }
+    Ok((decision, kept, changes))
 }
 
 /// A person stopped the environment in GitLab's own page. There is no webhook for it.
@@ -289,6 +307,9 @@ pub(super) async fn act_and_tell(
     let (state, reason) = outcome(&decision.desired, record, &status, &left);
     let now = parts.clock.now();
     record.enter(state, &reason, head);
+    if let Some(order) = &mut record.order {
+        order.answered = true;
+    }
     record.stopped_at = (state == State::Stopped).then(|| record.stopped_at.unwrap_or(now));
     if state == State::Stopped && !matches!(reason, Reason::Expired(_)) && !reason.is_exclusion() {
         // Whatever brings it back starts a new life; a label that comes and goes does not.

@@ -32,6 +32,7 @@
 //!   was seen to be available counts.
 //! * *Two previews want a project's last place*: one transaction gives it to one of them; the other looks again, and waits.
 
+mod admission;
 mod apply;
 mod awaited;
 mod brake;
@@ -44,15 +45,19 @@ mod intent;
 mod laws;
 mod look;
 mod observe;
+mod orders;
 mod places;
 mod plan;
 mod resync;
 mod sweep;
 mod unseen;
+mod uploads;
 
+pub use admission::{Admitted, Jobs, Refusal};
 pub use awaited::Awaited;
 pub use brake::{Brake, BrakeState};
 pub use controller::{Controller, Links, Parts};
 pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Life, Target, desired};
 pub use foreign::{foreign_instances, forget_foreign_instances};
 pub use plan::{Step, plan};
+pub use uploads::{UploadError, Uploads};

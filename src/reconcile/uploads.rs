@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
 use crate::gitlab::Artifact;
@@ -92,8 +92,11 @@ impl Uploads {
             let entry = entry?;
             let age = entry.metadata()?.modified().ok().and_then(|at| now.duration_since(at).ok());
             if !named.contains(&entry.path()) && age.is_some_and(|age| age > UNNAMED) {
-                // What is gone already was swept by another job's request.
-                drop(TempPath::from_path(entry.path()));
+                match fs::remove_file(entry.path()) {
+                    // Another job's request swept too.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
             }
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! with `--config`, `GREENROOM_*` variables, flags. All problems are reported together, each with name and remedy.
 
 mod address;
+mod ci;
 mod layer;
 mod problem;
 mod project;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+pub use ci::{JobSettings, job_settings};
 pub use layer::{DEFAULTS, Layer, Origin};
 pub use problem::{Problem, Problems};
 pub use project::{ProjectSettings, Projects, TokenFile};

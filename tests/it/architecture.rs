@@ -22,9 +22,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("render", &["preview", "process"]),
     ("engine", &["preview", "clock", "process", "render", "telemetry"]),
     ("report", &["preview", "gitlab", "render", "telemetry"]),
-    ("reconcile", &["preview", "clock", "store", "gitlab", "render", "engine", "report", "telemetry"]),
+    (
+        "reconcile",
+        &["preview", "clock", "oidc", "store", "gitlab", "render", "engine", "report", "telemetry"],
+    ),
     ("gateway", &["preview", "clock", "store", "engine", "telemetry"]),
-    ("web", &["preview", "clock", "store", "reconcile", "render", "telemetry"]),
+    ("web", &["preview", "clock", "oidc", "store", "reconcile", "render", "telemetry"]),
     ("sandbox", &["telemetry"]),
 ];
 

@@ -152,6 +152,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             compared,
             place_since,
             waits_for_place_since,
+            order: None,
         },
     )
 }
