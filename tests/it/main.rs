@@ -21,6 +21,7 @@ mod commit_status;
 mod doubt;
 mod engines;
 mod histories;
+mod jobs;
 mod kubernetes;
 mod lifecycle;
 mod logs;
