@@ -112,7 +112,7 @@ pub fn job_settings(server: Option<Url>, merge_request: Option<u64>) -> Result<J
                 roots,
                 merge_requests: merge_request.map_or_else(|| variables.merge_requests(), |iid| vec![iid]),
                 merge_train: variables.ci_merge_request_event_type.as_deref() == Some("merge_train"),
-                in_gitlab: variables.gitlab_ci.is_some(),
+                in_gitlab: variables.gitlab_ci.as_deref() == Some("true"),
                 no_color: variables.no_color.is_some(),
             })
         }

@@ -1,6 +1,7 @@
 //! Deploys as jobs of a pipeline ask for them: with the ID token that GitLab gives a job, and nothing else.
 
 mod deploy;
+mod include;
 mod tokens;
 
 use std::{
@@ -24,7 +25,6 @@ pub const STOP: &str = "greenroom:stop";
 #[derive(Debug, Clone, Copy)]
 pub struct Jobs {
     pub mr: u64,
-    pub pipeline: u64,
     pub deploy: u64,
     pub stop: u64,
 }
@@ -53,7 +53,7 @@ impl World {
         ]);
         let made = self.gitlab.act("pipelines", json!({ "mr_iid": mr, "jobs": jobs })).await;
         let id = |value: &Value| value["id"].as_u64().expect("an id");
-        Jobs { mr, pipeline: id(&made), deploy: id(&made["jobs"][0]), stop: id(&made["jobs"][1]) }
+        Jobs { mr, deploy: id(&made["jobs"][0]), stop: id(&made["jobs"][1]) }
     }
 
     /// The ID token that GitLab gives a job, made for this server, with these wishes on top.
