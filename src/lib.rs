@@ -13,6 +13,7 @@
 //! | [`webhook`] | GitLab's POST → a verified, stored hint |
 //! | [`store`] | all SQL: deliveries, work queue, previews, history |
 //! | [`gitlab`] | the only room that calls GitLab |
+//! | [`process`] | child processes, with limits and without our environment |
 //! | [`render`] | `.greenroom.yml` and the templates |
 //! | [`engine`] | what runs previews: the `Engine` trait and the engines |
 //! | [`report`] | what people are told: comment, environment, deployment |
@@ -30,6 +31,7 @@ pub mod gitlab;
 pub mod oidc;
 pub mod outgoing;
 pub mod preview;
+pub mod process;
 pub mod reconcile;
 pub mod render;
 pub mod report;

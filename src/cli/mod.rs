@@ -10,11 +10,13 @@ mod client;
 mod demo;
 mod desk;
 mod doctor;
+mod init;
 mod job;
 mod list;
 mod logs;
 mod output;
 mod refresh;
+mod render;
 mod sandbox;
 mod secrets;
 mod serve;
@@ -46,6 +48,10 @@ enum Verb {
     Check(check::Flags),
     /// In a CI job: have this head's preview made, show how it goes, and end as it ends.
     Deploy(job::Flags),
+    /// Write a first `.greenroom.yml` for what lies in a repository, and say why.
+    Init(init::Flags),
+    /// Print the objects of a preview on a cluster, without asking anybody.
+    Render(render::Flags),
     /// List every preview of a running server.
     List(list::Flags),
     /// Ask a running server why a merge request's preview is as it is.
@@ -119,6 +125,8 @@ pub fn main() -> ExitCode {
             Ok(())
         }
         Verb::Check(flags) => check::run(&flags),
+        Verb::Init(flags) => init::run(&flags),
+        Verb::Render(flags) => run(render::run(flags)),
         Verb::Serve(flags) => run(serve::run(flags)),
         Verb::Sandbox(flags) => run(sandbox::run(flags)),
         Verb::Demo(flags) => run(demo::run(flags)),

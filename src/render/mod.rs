@@ -1,7 +1,9 @@
 //! Text in, text out: `.greenroom.yml` and the templates.
 //!
-//! Needs: nothing but what it is handed; no I/O. What strangers wrote comes in as plain text and goes out quoted.
+//! Needs: nothing but what it is handed, and the folder of the repository where it is handed one; Helm and Kustomize by
+//! way of [`process`](crate::process). What strangers wrote comes in as plain text and goes out quoted.
 
+pub mod kubernetes;
 mod manifest;
 mod note;
 mod project_file;

@@ -80,8 +80,7 @@ impl State {
         let job = self.job(project, id)?.clone();
         let Some(wanted) = &job.environment else { return Ok(()) };
         let known = self.project(project)?;
-        let environment =
-            known.environments.values().find(|known| known.name == wanted.name).map(|known| known.id);
+        let environment = self.environment_named(project, &wanted.name)?;
         match (wanted.action.as_str(), job.status.as_str(), environment) {
             ("start", "running" | "success" | "failed" | "canceled", _) => {
                 let deployment = match job.deployment {

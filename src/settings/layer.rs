@@ -69,6 +69,12 @@ pub(super) fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.trim().is_empty())
 }
 
+/// The folders that programs are looked for in, `PATH`.
+#[expect(clippy::disallowed_methods, reason = "this room reads the environment")]
+pub fn search_path() -> Option<std::ffi::OsString> {
+    std::env::var_os("PATH")
+}
+
 /// All variables that are plain text. Not `vars`, nor envy's own way: they panic at any variable that is no text, whosever
 /// it is.
 #[expect(clippy::disallowed_methods, reason = "this room reads the environment")]

@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use ci::{JobSettings, job_settings};
-pub use layer::{DEFAULTS, Layer, Origin};
+pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use problem::{Problem, Problems};
 pub use project::{ProjectSettings, Projects, TokenFile};
 pub use projects::ProjectFilter;

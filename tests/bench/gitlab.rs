@@ -18,7 +18,35 @@ pub const BOT: &str = "bot-token";
 pub const PROJECT: u64 = 42;
 
 const PERSON: &str = "dev-token";
-const PROJECT_FILE: &str = "version: 1\nengine: static\nstatic:\n  job: build\n  path: dist\n";
+/// What a branch holds, beside its README.
+#[derive(Clone, Copy)]
+pub enum Holds {
+    /// Nothing for greenroom.
+    Nothing,
+    /// A static site, built by the job `build`.
+    Site,
+    /// Three objects for a cluster.
+    Manifests,
+}
+
+impl Holds {
+    const fn files(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Nothing => &[],
+            Self::Site => {
+                &[(".greenroom.yml", "version: 1\nengine: static\nstatic:\n  job: build\n  path: dist\n")]
+            }
+            Self::Manifests => &[
+                (
+                    ".greenroom.yml",
+                    "version: 1\nengine: kubernetes\nkubernetes:\n  manifests: .greenroom/k8s\n",
+                ),
+                (".greenroom/k8s/app.yaml", include_str!("app.yaml")),
+            ],
+        }
+    }
+}
+
 /// How many things people do at the same moment.
 const PEOPLE: usize = 8;
 
@@ -83,12 +111,12 @@ impl Gitlab {
         self.api(Method::DELETE, &format!("hooks/{hook}"), None).await.map(drop)
     }
 
-    /// Pushes these branches, each with a commit of its own; those that are `deployable` have a `.greenroom.yml`.
-    pub async fn push(&self, branches: &[String], deployable: bool) -> anyhow::Result<()> {
+    /// Pushes these branches, each with a commit of its own.
+    pub async fn push(&self, branches: &[String], holds: Holds) -> anyhow::Result<()> {
         let file = |branch: &String| {
             let mut files = json!({ "README.md": branch });
-            if deployable {
-                files[".greenroom.yml"] = PROJECT_FILE.into();
+            for (path, text) in holds.files() {
+                files[*path] = (*text).into();
             }
             json!({ "ref": branch, "files": files })
         };
@@ -116,6 +144,15 @@ impl Gitlab {
             }
         };
         at_once(branches.iter().map(open)).await
+    }
+
+    /// Closes these merge requests, several at once.
+    pub async fn close(&self, merge_requests: &[u64]) -> anyhow::Result<()> {
+        let close = |iid: &u64| {
+            let path = format!("merge_requests/{iid}");
+            async move { self.api(Method::PUT, &path, Some(json!({ "state_event": "close" }))).await }
+        };
+        at_once(merge_requests.iter().map(close)).await.map(drop)
     }
 
     /// Starts a pipeline for the merge request, with its job `build` running; the job's id.

@@ -14,9 +14,19 @@
 mod figures;
 mod gitlab;
 mod intake;
+mod kubernetes;
 mod load;
+mod operator;
 mod previews;
 mod servers;
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "the tests' tools, of which the control plane is wanted here"
+)]
+#[path = "../it/support/mod.rs"]
+mod support;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -24,7 +34,7 @@ use std::path::Path;
 use figures::Table;
 
 /// What can be measured, in this order.
-const PARTS: [&str; 3] = ["intake", "latency", "projects"];
+const PARTS: [&str; 4] = ["intake", "latency", "projects", "kubernetes"];
 
 fn main() -> anyhow::Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).filter(|given| !given.starts_with("--")).collect();
@@ -43,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         match *part {
             "intake" => intake::measure(scratch, &mut table)?,
             "latency" => previews::latency(scratch, &mut table)?,
+            "kubernetes" => kubernetes::measure(scratch, &mut table)?,
             _ => previews::projects(scratch, &mut table)?,
         }
     }
@@ -53,4 +64,8 @@ fn main() -> anyhow::Result<()> {
 /// Tells on stderr what is being done.
 fn say(text: &str) -> std::io::Result<()> {
     writeln!(std::io::stderr(), "{text}")
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

@@ -3,17 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use reqwest::header::HOST;
-use serde_json::Value;
+use anyhow::{Context, ensure};
 
 use super::figures::{Aim, Table, milliseconds, percentile};
-use super::gitlab::{Call, Gitlab, PROJECT};
-use super::say;
-use super::servers::{self, Server};
-
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_mins(15);
+use super::gitlab::{Call, Gitlab, Holds};
+use super::operator::{Greenroom, until};
+use super::{runtime, say};
 
 /// Measures from the end of a job to its comment and to its page, one merge request after the other.
 pub fn latency(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
@@ -21,10 +16,10 @@ pub fn latency(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(scratch)?;
     let (mut served, mut told) = runtime()?.block_on(async {
         let gitlab = Gitlab::start().await?;
-        let greenroom = Greenroom::start(folder.path(), &gitlab, "1h")?;
+        let greenroom = Greenroom::start(folder.path(), &gitlab, "1h", &[])?;
         gitlab.add_hook(greenroom.server.address).await?;
         let branches: Vec<_> = (1..=ROUNDS).map(|n| format!("feature-{n}")).collect();
-        gitlab.push(&branches, true).await?;
+        gitlab.push(&branches, Holds::Site).await?;
         let (mut served, mut told) = (Vec::new(), Vec::new());
         for branch in &branches {
             say(&format!("latency: {branch} of {ROUNDS}"))?;
@@ -116,9 +111,9 @@ pub fn projects(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
 
 async fn burst(gitlab: &Gitlab, folder: &Path, figures: &mut Figures) -> anyhow::Result<()> {
     let branches: Vec<_> = (1..=BURST).map(|n| format!("site-{n}")).collect();
-    gitlab.push(&branches, true).await?;
+    gitlab.push(&branches, Holds::Site).await?;
     gitlab.build(&branches).await?;
-    let greenroom = Greenroom::start(folder, gitlab, "1h")?;
+    let greenroom = Greenroom::start(folder, gitlab, "1h", &[])?;
     let hook = gitlab.add_hook(greenroom.server.address).await?;
     gitlab.forget_calls().await?;
     let (began, cpu) = (Instant::now(), greenroom.server.cpu()?);
@@ -143,10 +138,10 @@ async fn burst(gitlab: &Gitlab, folder: &Path, figures: &mut Figures) -> anyhow:
 
 async fn resync(gitlab: &Gitlab, folder: &Path, figures: &mut Figures) -> anyhow::Result<()> {
     let branches: Vec<_> = (BURST + 1..=WATCHED).map(|n| format!("plain-{n}")).collect();
-    gitlab.push(&branches, false).await?;
+    gitlab.push(&branches, Holds::Nothing).await?;
     gitlab.open(&branches).await?;
     gitlab.forget_calls().await?;
-    let greenroom = Greenroom::start(folder, gitlab, INTERVAL)?;
+    let greenroom = Greenroom::start(folder, gitlab, INTERVAL, &[])?;
     // The first resync finds out about all of them.
     quiet(gitlab, &greenroom).await?;
     gitlab.forget_calls().await?;
@@ -163,7 +158,7 @@ async fn resync(gitlab: &Gitlab, folder: &Path, figures: &mut Figures) -> anyhow
 }
 
 /// Waits until calls have begun to come and for a while no more has; how long they went on, and which they were.
-async fn quiet(gitlab: &Gitlab, greenroom: &Greenroom) -> anyhow::Result<(Duration, Vec<Call>)> {
+pub async fn quiet(gitlab: &Gitlab, greenroom: &Greenroom) -> anyhow::Result<(Duration, Vec<Call>)> {
     const STEP: Duration = Duration::from_millis(50);
     const SILENCE: Duration = Duration::from_secs(3);
     let mut calls = Vec::new();
@@ -183,83 +178,11 @@ async fn quiet(gitlab: &Gitlab, greenroom: &Greenroom) -> anyhow::Result<(Durati
         {
             return Ok((last - first, calls));
         }
-        ensure!(began.elapsed() < PATIENCE, "GitLab is asked and asked: {} calls", calls.len());
+        ensure!(
+            began.elapsed() < super::operator::PATIENCE,
+            "GitLab is asked and asked: {} calls",
+            calls.len()
+        );
         tokio::time::sleep(STEP).await;
     }
-}
-
-/// A running greenroom, asked as its operator and its visitors do.
-struct Greenroom {
-    server: Server,
-    http: reqwest::Client,
-}
-
-impl Greenroom {
-    fn start(folder: &Path, gitlab: &Gitlab, resync: &str) -> anyhow::Result<Self> {
-        let settings = [("GREENROOM_PROJECTS", "acme/web"), ("GREENROOM_RESYNC_INTERVAL", resync)];
-        let server = servers::greenroom(folder, gitlab.url(), &settings)?;
-        Ok(Self { server, http: reqwest::Client::builder().no_proxy().build()? })
-    }
-
-    async fn get(&self, path: &str) -> anyhow::Result<String> {
-        let answer = self.http.get(format!("http://{}{path}", self.server.address)).send().await?;
-        Ok(answer.error_for_status()?.text().await?)
-    }
-
-    /// A metric's value, such as that of `greenroom_queue_keys{kind="due"}`.
-    async fn metric(&self, name: &str) -> anyhow::Result<u64> {
-        let metrics = self.get("/metrics").await?;
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.with_context(|| format!("no metric {name} in\n{metrics}"))?.parse().map_err(Into::into)
-    }
-
-    async fn is_idle(&self) -> anyhow::Result<bool> {
-        Ok(self.metric(r#"greenroom_queue_keys{kind="due"}"#).await? == 0)
-    }
-
-    /// Waits until nothing is left to be done at once.
-    async fn rest(&self) -> anyhow::Result<()> {
-        until(|| self.is_idle()).await
-    }
-
-    async fn has_ready(&self, count: usize) -> anyhow::Result<bool> {
-        // Counting reads every preview; asked more often it would be a load of its own.
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        Ok(self.metric(r#"greenroom_previews{kind="ready"}"#).await? == count as u64)
-    }
-
-    /// Whether the merge request has a preview, in whatever state.
-    async fn knows(&self, iid: u64) -> anyhow::Result<bool> {
-        let url = format!("http://{}/api/v1/previews/{PROJECT}/{iid}", self.server.address);
-        Ok(self.http.get(url).send().await?.status().is_success())
-    }
-
-    /// The host name of a merge request's preview.
-    async fn host(&self, iid: u64) -> anyhow::Result<String> {
-        let preview: Value =
-            serde_json::from_str(&self.get(&format!("/api/v1/previews/{PROJECT}/{iid}")).await?)?;
-        let url = preview["url"].as_str().context("no link")?;
-        Ok(url.trim_start_matches("http://").trim_end_matches('/').to_owned())
-    }
-
-    /// What a visitor of that host gets to see.
-    async fn visit(&self, host: &str) -> anyhow::Result<String> {
-        let request = self.http.get(format!("http://{}/", self.server.address)).header(HOST, host);
-        Ok(request.send().await?.text().await?)
-    }
-}
-
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
-}
-
-async fn until<F: Future<Output = anyhow::Result<bool>>>(mut holds: impl FnMut() -> F) -> anyhow::Result<()> {
-    let began = Instant::now();
-    while !holds().await? {
-        if began.elapsed() > PATIENCE {
-            bail!("it does not come to that");
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    Ok(())
 }

@@ -16,11 +16,13 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 17] = [
     "serve",
     "demo",
     "sandbox",
     "check",
+    "init",
+    "render",
     "list",
     "why",
     "logs",

@@ -34,6 +34,7 @@ mod outside;
 mod policy;
 mod reference;
 mod regression;
+mod render;
 mod report;
 mod restart;
 mod resync;

@@ -29,7 +29,7 @@ pub(super) struct Assessment {
 
 /// How an object is called in [`super::record::Ready::fields`].
 pub(super) fn called(object: &Reference) -> String {
-    format!("{}/{}", object.kind.kind, object.name)
+    format!("{}/{}", object.kind.id(), object.name)
 }
 
 /// Assesses the preview in `namespace`, of which the cache knows the place.

@@ -52,7 +52,7 @@ pub(super) struct Place {
     pub record: Record,
 }
 
-/// Kind, without its group, and name of an object.
+/// [`Kind::id`] and name of an object.
 pub(super) type Id = (String, String);
 
 /// How the watch of a kind stands.
@@ -75,7 +75,7 @@ pub(super) struct Cache {
 impl Cache {
     /// What was seen of `object` in `namespace`.
     pub(super) fn get(&self, namespace: &str, object: &Reference) -> Option<&Seen> {
-        self.objects.get(namespace)?.get(&(object.kind.kind.clone(), object.name.clone()))
+        self.objects.get(namespace)?.get(&(object.kind.id(), object.name.clone()))
     }
 
     /// The objects of one kind in `namespace`, by name.

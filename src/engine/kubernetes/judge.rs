@@ -22,8 +22,8 @@ use super::reference::Kind;
 use super::refusal::Refusal;
 use crate::preview::{PreviewName, Quoted};
 
-/// How often at most it is told that the progress of one preview has changed.
-const TELL_EVERY: Duration = Duration::from_secs(3);
+/// How long progress waits to be told, and what follows it with it.
+const TELL_AFTER: Duration = Duration::from_secs(3);
 /// The pause before a verdict that could not be written down is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How many lines of what is waited for a diagnosis names.
@@ -38,6 +38,7 @@ const DEADLINES_EVERY: Duration = Duration::from_secs(1);
 struct Told {
     lines: Vec<String>,
     drifted: Vec<String>,
+    /// Since when there is something else to tell.
     at: Option<Instant>,
 }
 
@@ -65,7 +66,7 @@ impl Inner {
                 name = touched.recv() => names.extend(name),
                 _ = tick.tick() => {
                     names.extend(self.late());
-                    let due = told.iter().filter(|(_, told)| told.at.is_some_and(|at| at.elapsed() >= TELL_EVERY));
+                    let due = told.iter().filter(|(_, told)| told.at.is_some_and(|at| at.elapsed() >= TELL_AFTER));
                     names.extend(due.map(|(name, _)| name.clone()));
                 }
             }
@@ -96,7 +97,9 @@ impl Inner {
             PreviewName::parse(name).and_then(|name| self.attempt(&name)).is_some_and(|it| it.is_sending());
         let cache = self.cache();
         let Some(place) = cache.places.get(name).filter(|place| !place.deleting).cloned() else {
+            drop(cache);
             told.remove(name);
+            self.tidy(name);
             return;
         };
         if sending || place.record.order.is_none() {
@@ -133,12 +136,9 @@ impl Inner {
             told.at = None;
             return;
         }
-        let now = Instant::now();
-        // The first line of all is no news to whoever gave the order.
-        let due = told.at.is_none_or(|at| now.duration_since(at) >= TELL_EVERY);
-        if due {
-            *told =
-                Told { lines: assessed.waits_for.clone(), drifted: assessed.drifted.clone(), at: Some(now) };
+        // What is over in a moment is not worth a look.
+        if told.at.get_or_insert_with(Instant::now).elapsed() >= TELL_AFTER {
+            *told = Told { lines: assessed.waits_for.clone(), drifted: assessed.drifted.clone(), at: None };
             self.tell(place.key);
         }
     }

@@ -182,6 +182,15 @@ impl Inner {
         Arc::clone(&self.desks().entry(name.clone()).or_default().turn)
     }
 
+    /// Forgets a desk that has nothing on it and that nobody is at.
+    fn tidy(&self, name: &str) {
+        let Some(name) = PreviewName::parse(name) else { return };
+        let mut desks = self.desks();
+        if desks.get(&name).is_some_and(|desk| desk.attempt.is_none() && Arc::strong_count(&desk.turn) == 1) {
+            desks.remove(&name);
+        }
+    }
+
     fn attempt(&self, name: &PreviewName) -> Option<Attempt> {
         self.desks().get(name)?.attempt.clone()
     }

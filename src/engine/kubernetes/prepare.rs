@@ -56,6 +56,23 @@ pub(super) fn prepare(
     object
 }
 
+/// Takes the count out of what an autoscaler of the same order scales: two who set it would fight.
+pub(super) fn leave_counts_to_autoscalers(objects: &mut [Value]) {
+    let scaled: Vec<(Value, Value)> = objects
+        .iter()
+        .filter(|object| object["kind"] == "HorizontalPodAutoscaler")
+        .map(|object| &object["spec"]["scaleTargetRef"])
+        .map(|target| (target["kind"].clone(), target["name"].clone()))
+        .collect();
+    for object in objects {
+        if scaled.contains(&(object["kind"].clone(), object["metadata"]["name"].clone()))
+            && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+        {
+            spec.remove("replicas");
+        }
+    }
+}
+
 fn label(object: &mut Value, labels: &BTreeMap<String, String>) {
     let Some(metadata) = map(object, "metadata") else { return };
     if let Some(Value::Object(present)) = metadata.get_mut("labels") {
@@ -125,6 +142,17 @@ mod tests {
         }));
         let claim = &set["spec"]["volumeClaimTemplates"][0];
         assert_eq!(claim["metadata"]["labels"]["greenroom.dev/merge-request"], "7");
+    }
+
+    #[test]
+    fn an_autoscaler_has_no_rival() {
+        let deployment =
+            |name: &str| json!({"kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 2}});
+        let target = json!({"scaleTargetRef": {"kind": "Deployment", "name": "web"}});
+        let scaler = json!({"kind": "HorizontalPodAutoscaler", "spec": target});
+        let mut objects = [deployment("web"), deployment("worker"), scaler];
+        leave_counts_to_autoscalers(&mut objects);
+        assert_eq!((&objects[0]["spec"], &objects[1]["spec"]), (&json!({}), &json!({"replicas": 2})));
     }
 
     #[test]

@@ -40,10 +40,10 @@ impl Kind {
         GroupVersionKind::gvk(group, version, &self.kind)
     }
 
-    /// Group and kind: what identifies a kind whatever version it was written in.
-    pub(super) fn group_kind(&self) -> (String, String) {
+    /// Tells it from kinds of other groups, in whatever version: such as `Deployment` or `Service.serving.knative.dev`.
+    pub(super) fn id(&self) -> String {
         let gvk = self.gvk();
-        (gvk.group, gvk.kind)
+        if BUILT_IN.contains(&gvk.group.as_str()) { gvk.kind } else { format!("{}.{}", gvk.kind, gvk.group) }
     }
 
     /// How the API server calls it, where that needs no question.
@@ -119,7 +119,7 @@ impl Reference {
 
     /// Whether both mean one object, whatever version of its kind they were written in.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.name == other.name && self.kind.group_kind() == other.kind.group_kind()
+        self.name == other.name && self.kind.id() == other.kind.id()
     }
 }
 
@@ -156,6 +156,12 @@ mod tests {
             let resource = Kind::new(api_version, kind).built_in();
             assert_eq!(resource.map(|resource| resource.plural).as_deref(), plural, "{kind}");
         }
+    }
+
+    #[test]
+    fn a_kind_of_somebody_else_is_not_ours_by_its_name() {
+        let ids = ["v1", "serving.knative.dev/v1"].map(|api_version| Kind::new(api_version, "Service").id());
+        assert_eq!(ids, ["Service", "Service.serving.knative.dev"]);
     }
 
     #[test]

@@ -30,13 +30,15 @@ impl Inner {
         if let Some(attempt) = self.attempt(name) {
             attempt.overtaken.cancel();
         }
-        let _turn = self.turn(name).lock_owned().await;
+        let turn = self.turn(name).lock_owned().await;
         let namespace = name.as_str();
         let refused = |what: &'static str| move |refusal: Refusal| self.refused(what, &refusal);
         let found = self.server.namespace(namespace).await.map_err(refused("show a namespace"))?;
         let Some(found) = found.filter(|found| is_ours(&found.metadata, &self.instance)) else {
             let left = self.volumes(namespace).await.map_err(refused("list its volumes"))?;
             self.forget(name);
+            drop(turn);
+            self.tidy(namespace);
             return Ok(left);
         };
         if found.metadata.deletion_timestamp.is_none() {
@@ -50,6 +52,7 @@ impl Inner {
         let mut left = vec![format!("the namespace {}, which is being deleted", Quoted::new(namespace))];
         left.extend(self.held(namespace));
         left.extend(conditions(&found));
+        drop(turn);
         Ok(left)
     }
 

@@ -17,7 +17,7 @@ use super::cache::Place;
 use super::desk::{Attempt, Stage};
 use super::guards::{guards, pod_security};
 use super::names::is_ours;
-use super::prepare::prepare;
+use super::prepare::{leave_counts_to_autoscalers, prepare};
 use super::record::{self, Begun, Failure, Objects, Record, Wanted};
 use super::reference::{Reference, waves};
 use super::refusal::Refusal;
@@ -59,7 +59,8 @@ impl Parcel {
         let ours = names::labels(instance, order.key);
         let ready = |object: &Value| prepare(object, order.name.as_str(), &ours, &order.digest, profile);
         let guards: Vec<Value> = guards(profile).iter().map(ready).collect();
-        let objects: Vec<Value> = objects.iter().map(|manifest| ready(&manifest.object)).collect();
+        let mut objects: Vec<Value> = objects.iter().map(|manifest| ready(&manifest.object)).collect();
+        leave_counts_to_autoscalers(&mut objects);
         let wanted = guards.iter().chain(&objects).filter_map(|object| {
             let replicas = object.pointer("/spec/replicas").and_then(Value::as_i64);
             Some(Wanted { object: Reference::of(object)?, replicas })
@@ -102,8 +103,12 @@ impl Inner {
                 Stage::Ended(Progress::Trouble(why))
             }
         };
+        let sent = stage == Stage::Sent;
         self.set_stage(&parcel.name, attempt.at, stage);
-        self.tell(attempt.key);
+        // What has to get ready first is told when it is.
+        if !sent || self.cache().places.get(parcel.name.as_str()).is_some_and(|it| it.record.is_ready()) {
+            self.tell(attempt.key);
+        }
         self.touched(parcel.name.as_str().to_owned());
     }
 

@@ -163,12 +163,12 @@ impl Inner {
                 Ok(Some(Event::Delete(object))) => {
                     let metadata = object.meta();
                     if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
-                        self.cache().remove(namespace, &kind.kind, name);
+                        self.cache().remove(namespace, &kind.id(), name);
                         self.touched(namespace.clone());
                     }
                 }
                 Ok(Some(Event::InitDone)) => {
-                    let gone = self.cache().retain(&kind.kind, &listed);
+                    let gone = self.cache().retain(&kind.id(), &listed);
                     for namespace in gone {
                         self.touched(namespace);
                     }
@@ -185,7 +185,7 @@ impl Inner {
         let (metadata, object) = object.shown();
         let at = (metadata.namespace.clone()?, metadata.name.clone()?);
         let seen = Seen::of(&kind.kind, &metadata, &object);
-        self.cache().insert(&at.0, &kind.kind, &at.1, seen);
+        self.cache().insert(&at.0, &kind.id(), &at.1, seen);
         self.progress(kind, Ok(false));
         self.touched(at.0.clone());
         Some(at)

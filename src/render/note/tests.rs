@@ -164,7 +164,7 @@ fn a_failure_without_a_last_good_one_has_no_link() {
     <!-- greenroom instance=abc123 project=42 mr=7 -->
     ### 🔴 Preview: failed
 
-    `.greenroom.yml` cannot be used: line 2, column 9: `unknown variant 'docker', expected one of static`.
+    `.greenroom.yml` cannot be used: line 2, column 9: `unknown variant 'docker', expected one of static, kubernetes`.
 
     | | |
     |---|---|

@@ -31,7 +31,7 @@ impl fmt::Display for FileError {
 }
 
 /// The error's first line, without the place it repeats.
-pub(super) fn plain(error: &serde_saphyr::Error) -> String {
+pub(in crate::render) fn plain(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it is not valid YAML").trim();
     let line = line.strip_prefix("error: ").unwrap_or(line);

@@ -14,7 +14,7 @@ use serde_saphyr::Spanned;
 
 pub use check::{Check, HttpCheck, JobCheck, Pattern};
 pub use error::FileError;
-use error::plain;
+pub(super) use error::plain;
 pub use kubernetes::{Helm, KubernetesSettings, KubernetesSource};
 pub use path::RelativePath;
 pub use static_site::StaticSettings;

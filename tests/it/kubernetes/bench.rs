@@ -1,5 +1,12 @@
 //! The cluster that the tests stand on: it comes up, its controllers work, its kubelets say what they are told to say.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -225,4 +232,50 @@ async fn a_frozen_api_server_answers_late() {
     cluster.thaw_api();
     let version = asked.await.unwrap().unwrap();
     assert!(version.git_version.starts_with("v1."), "{version:?}");
+}
+
+#[tokio::test]
+async fn an_admission_webhook_is_asked_about_its_namespace_alone() {
+    let Some(cluster) = Cluster::start().await else { return };
+    // One that was there before, and answers no more, stands in nobody's way.
+    drop(cluster.asks_before_creating("deployments", "bench-asked-before", |_| Ok(())).await);
+    let _admission = cluster
+        .asks_before_creating("deployments", "bench-asked", |object| {
+            Err(format!("no {}, by order of the mayor", object["metadata"]["name"]))
+        })
+        .await;
+    cluster.apply(&deployment("bench-unasked", "registry.test/web:1")).await;
+    becomes_available(cluster, "bench-unasked").await;
+    cluster.kubectl(&["create", "namespace", "bench-asked"], "").await;
+    let asked = deployment("bench-asked", "registry.test/web:1");
+    let asked = asked.split_once("---\n").unwrap().1;
+    let client = cluster.client().await;
+    let deployments = Api::<Deployment>::namespaced(client, "bench-asked");
+    let refused = deployments.create(&PostParams::default(), &serde_json::from_str(asked).unwrap()).await;
+    let words = refused.unwrap_err().to_string();
+    assert!(words.contains("no \"web\", by order of the mayor"), "{words}");
+}
+
+#[tokio::test]
+async fn the_api_server_dies_at_the_moment_that_a_test_wants() {
+    let Some(cluster) = Cluster::own().await else { return };
+    let (kill, dead) = (cluster.kill_switch(), Arc::new(AtomicBool::new(false)));
+    let _admission = cluster
+        .asks_before_creating("deployments", "bench-dies", move |_| {
+            if !dead.swap(true, Ordering::Relaxed) {
+                kill();
+            }
+            Ok(())
+        })
+        .await;
+    cluster.kubectl(&["create", "namespace", "bench-dies"], "").await;
+    let deployment = deployment("bench-dies", "registry.test/web:1");
+    let client = cluster.client().await;
+    let deployments = Api::<Deployment>::namespaced(client, "bench-dies");
+    let object = serde_json::from_str(deployment.split_once("---\n").unwrap().1).unwrap();
+    assert!(deployments.create(&PostParams::default(), &object).await.is_err());
+    cluster.restart_api().await;
+    assert!(cluster.get("deployments.apps", "bench-dies", "web").await.is_none(), "it was too early");
+    cluster.apply(&deployment).await;
+    becomes_available(&cluster, "bench-dies").await;
 }

@@ -243,3 +243,15 @@ async fn drift_is_repaired() {
     until("the Service is back", PATIENCE, || async { town.object(mr, "services", "web").await }).await;
     town.world.becomes(mr, "ready").await;
 }
+
+#[tokio::test]
+async fn what_an_admission_webhook_refuses_is_told_in_its_words() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let town = Town::start(cluster, "mayor").await;
+    let mr = town.open("feature", &App::works(1)).await;
+    let refuse = |_: &serde_json::Value| Err("no more shops, by order of the mayor".to_owned());
+    let _admission = cluster.asks_before_creating("deployments", &town.namespace(mr), refuse).await;
+    town.pass(mr).await;
+    town.world.becomes(mr, "failed").await;
+    town.says(mr, &["Deployment", "by order of the mayor"]).await;
+}

@@ -2,6 +2,7 @@
 
 mod bench;
 mod conversations;
+mod images;
 mod outage;
 mod registry;
 mod town;

@@ -4,6 +4,7 @@
 //! Nothing of it outlives the test process, however that ends: the kernel ends the servers with the thread that has started
 //! them, and a shell that waits for our end removes the folder.
 
+pub mod admission;
 pub mod kubelet;
 mod process;
 mod requests;
@@ -26,7 +27,6 @@ use kube::{
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpSocket, sync::OnceCell};
 
 use super::{
@@ -35,7 +35,7 @@ use super::{
     tls::{Authority, key_pair},
     until,
 };
-use process::Process;
+use process::{Folder, Process};
 pub use requests::Request;
 
 /// Each test process has one that all its tests use; [`Cluster::own`] starts another one.
@@ -63,7 +63,7 @@ pub struct Cluster {
     authority: String,
     servers: Servers,
     // Removed after the servers have ended.
-    home: Home,
+    home: Folder,
 }
 
 /// A port of loopback that is ours as long as this is there, whether the API server listens on it or not: nobody gets it by
@@ -88,33 +88,23 @@ struct Servers {
     rest: Vec<Process>,
 }
 
-enum Home {
-    Own(TempDir),
-    Shared(PathBuf),
-}
-
 impl Cluster {
     /// The one of this test process; started by the first who asks. Nothing where the parts are not built, which is said,
     /// and is a failure under `GREENROOM_TEST_REQUIRE_ALL=1`. Tests share it: name namespaces as nobody else does, and leave
     /// the servers alone.
     pub async fn start() -> Option<&'static Self> {
-        let shared = SHARED.get_or_init(|| async {
-            let parts = Parts::find()?;
-            let home = tempfile::tempdir().unwrap().keep();
-            process::remove_at_our_end(&home);
-            Some(Self::launch(&parts, Home::Shared(home)).await)
-        });
+        let shared = SHARED.get_or_init(|| async { Some(Self::launch(&Parts::find()?).await) });
         shared.await.as_ref()
     }
 
     /// One for a test that kills and restarts the API server; ended when it drops.
     pub async fn own() -> Option<Self> {
-        let parts = Parts::find()?;
-        Some(Self::launch(&parts, Home::Own(tempfile::tempdir().unwrap())).await)
+        Some(Self::launch(&Parts::find()?).await)
     }
 
-    async fn launch(parts: &Parts, home: Home) -> Self {
-        let folder = home.path();
+    async fn launch(parts: &Parts) -> Self {
+        let home = Folder::new();
+        let folder = home.path.as_path();
         let (port, kubelets) = (Port::hold(), free_address());
         let api = port.address;
         let authority = Authority::new();
@@ -389,22 +379,13 @@ impl Cluster {
     }
 
     fn folder(&self) -> &Path {
-        self.home.path()
+        &self.home.path
     }
 }
 
 /// What the API server calls a service account of [`Cluster::account`].
 pub fn user(account: &str) -> String {
     format!("system:serviceaccount:{ACCOUNTS}:{account}")
-}
-
-impl Home {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Own(folder) => folder.path(),
-            Self::Shared(folder) => folder,
-        }
-    }
 }
 
 /// The folders in which the programs are, as `PATH` has them.

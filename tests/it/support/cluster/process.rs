@@ -99,12 +99,28 @@ fn spawn_for_life(command: Command) -> io::Result<Child> {
     answered.recv().unwrap()
 }
 
-/// Removes the folder when this process has ended, in whichever way: a shell waits for the end of its standard input.
-pub(super) fn remove_at_our_end(folder: &Path) {
-    // The servers end at the same moment, and may write until then.
-    let script = r#"trap '' INT TERM HUP; read -r _; until rm -rf -- "$1"; do sleep 0.1; done"#;
-    let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).arg(folder).current_dir("/");
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    std::mem::forget(command.spawn().unwrap()); // and with it our end of the pipe
+/// A folder that goes with this value, or with this process, in whichever way that ends: a shell waits for the end of its
+/// standard input.
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    remover: Child,
+}
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        let path = tempfile::tempdir().unwrap().keep();
+        // Servers that end with us may write until then.
+        let script = r#"trap '' INT TERM HUP; read -r _; until rm -rf -- "$1"; do sleep 0.1; done"#;
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(&path).current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { path, remover: command.spawn().unwrap() }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(self.remover.stdin.take());
+        self.remover.wait().unwrap();
+    }
 }

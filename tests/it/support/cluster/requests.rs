@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, fs, path::Path};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// The audit log, in the cluster's folder.
@@ -21,6 +22,8 @@ pub struct Request {
     pub namespace: String,
     pub name: String,
     pub status: u16,
+    /// When the answer was complete; of a watch, when it began.
+    pub answered: Timestamp,
 }
 
 /// Writes down all but what the control plane does to itself.
@@ -67,5 +70,6 @@ fn request(event: &Value) -> Request {
             .as_u64()
             .and_then(|code| code.try_into().ok())
             .unwrap_or_default(),
+        answered: text(&event["stageTimestamp"]).parse().unwrap_or_default(),
     }
 }

@@ -1,0 +1,130 @@
+//! `greenroom render`: what a project's previews would be made of, printed. Nobody is asked: neither GitLab nor a cluster.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use secrecy::SecretString;
+
+use super::{Failure, output};
+use crate::preview::{PreviewName, Sha};
+use crate::render::kubernetes::{ManifestRules, RenderError, Tools, Values, render};
+use crate::render::{KubernetesSettings, PROJECT_FILE, ProjectFile, Workload};
+use crate::settings;
+
+/// A commit for those who do not care which.
+const SOME_SHA: &str = "0123456789abcdef0123456789abcdef01234567";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Flags {
+    /// A checkout with a `.greenroom.yml`.
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// Render this preset, whatever the `.greenroom.yml` says.
+    #[arg(long, value_name = "NAME", requires = "image")]
+    preset: Option<String>,
+    /// The image. Default: as the `.greenroom.yml` says.
+    #[arg(long)]
+    image: Option<String>,
+    /// A folder with presets of your own, a folder for each.
+    #[arg(long, value_name = "FOLDER")]
+    presets: Option<PathBuf>,
+    /// The commit.
+    #[arg(long, default_value = SOME_SHA)]
+    sha: String,
+    /// The merge request's number.
+    #[arg(long, default_value_t = 1)]
+    iid: u64,
+    /// The merge request's title.
+    #[arg(long, default_value = "A merge request")]
+    title: String,
+    /// The merge request's branch.
+    #[arg(long, default_value = "feature")]
+    branch: String,
+    /// The merge request's author.
+    #[arg(long, default_value = "somebody")]
+    author: String,
+    /// The preview's name, which is its namespace, too.
+    #[arg(long, default_value = "app-1-mr-1")]
+    name: String,
+    /// The preview's host. Default: its name below `preview.example`.
+    #[arg(long)]
+    host: Option<String>,
+    /// The project's image in the registry.
+    #[arg(long, default_value = "registry.example/group/app")]
+    registry_image: String,
+    /// A value such as the operator configures, as `name=text`; may be given often.
+    #[arg(long, value_name = "NAME=TEXT", value_parser = pair)]
+    value: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected name=text")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
+    let settings = settings_of(&flags)?;
+    let values = values_of(&flags)?;
+    let path = settings::search_path().unwrap_or_default();
+    let tools = Tools { presets: flags.presets, ..Tools::find(&path) };
+    // Whether the operator gives them is not known here.
+    let secrets = settings.secrets.iter().map(ToString::to_string).collect();
+    let rules = ManifestRules { secrets, ..ManifestRules::default() };
+    let manifests = match render(&settings, &flags.folder, &values, &rules, &tools).await {
+        Ok(manifests) => manifests,
+        Err(error @ RenderError::Refused { .. }) => return Err(Failure::Findings(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    let mut texts = Vec::new();
+    for manifest in manifests {
+        let yaml =
+            serde_saphyr::to_string(&manifest.object).context("an object cannot be written as YAML")?;
+        texts.push(format!("# {}\n{}", manifest.source, yaml.trim_end()));
+    }
+    output::data(&texts.join("\n---\n"));
+    Ok(())
+}
+
+fn settings_of(flags: &Flags) -> Result<KubernetesSettings, Failure> {
+    let (name, text) = if let (Some(preset), Some(image)) = (&flags.preset, &flags.image) {
+        let kubernetes = serde_json::json!({ "preset": preset, "image": image });
+        (String::from("--preset"), format!("version: 1\nengine: kubernetes\nkubernetes: {kubernetes}\n"))
+    } else {
+        let path = flags.folder.join(PROJECT_FILE);
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        (path.display().to_string(), text)
+    };
+    let file = ProjectFile::parse(&text).map_err(|error| Failure::Findings(format!("{name}: {error}")))?;
+    match file.workload {
+        Workload::Kubernetes(settings) => Ok(*settings),
+        Workload::Static(_) => Err(Failure::Findings(format!(
+            "{name}: engine static serves a job's artifact as it is, there is nothing to render"
+        ))),
+    }
+}
+
+fn values_of(flags: &Flags) -> Result<Values, Failure> {
+    let wrong = |flag: &str, why: &str| Failure::Findings(format!("error: --{flag} {why}"));
+    let sha = Sha::parse(&flags.sha).ok_or_else(|| wrong("sha", "is no full commit id"))?;
+    let name = PreviewName::parse(&flags.name).ok_or_else(|| wrong("name", "is no DNS label"))?;
+    let host = flags.host.clone().unwrap_or_else(|| format!("{name}.preview.example"));
+    let configured = flags.value.iter().map(|(name, text)| (name.clone(), text.as_str().into()));
+    Ok(Values {
+        head_sha: sha.clone(),
+        sha,
+        name,
+        url: format!("https://{host}"),
+        host,
+        iid: flags.iid,
+        title: flags.title.clone(),
+        branch: flags.branch.clone(),
+        author: flags.author.clone(),
+        registry_image: Some(flags.registry_image.clone()),
+        image: flags.image.clone(),
+        configured: configured.collect::<BTreeMap<_, _>>(),
+        // What is printed must not be the password of anything.
+        password_key: SecretString::from("offline"),
+    })
+}

@@ -1,0 +1,142 @@
+//! What templates are told.
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+
+use super::error::RenderError;
+use super::policy::{Exposure, ManifestRules};
+use super::template::Templates;
+use crate::preview::{PreviewName, Sha, ref_slug};
+use crate::render::KubernetesSettings;
+
+/// Name of the Secret with the operator's secrets.
+const SECRET: &str = "greenroom";
+
+/// What templates are told of a merge request and its preview.
+#[derive(Debug, Clone)]
+pub struct Values {
+    /// The pipeline's commit, `CI_COMMIT_SHA`: what CI has tagged the image with.
+    pub sha: Sha,
+    /// The merge request's head.
+    pub head_sha: Sha,
+    /// The preview's name, and its namespace's.
+    pub name: PreviewName,
+    /// Host of the preview's address.
+    pub host: String,
+    /// The preview's address.
+    pub url: String,
+    /// Number of the merge request in its project.
+    pub iid: u64,
+    /// The merge request's title.
+    pub title: String,
+    /// Its source branch.
+    pub branch: String,
+    /// Its author's user name.
+    pub author: String,
+    /// The project's image in GitLab's registry, `CI_REGISTRY_IMAGE`.
+    pub registry_image: Option<String>,
+    /// The image as the registry knows it, by digest. Without it, as the settings have it.
+    pub image: Option<String>,
+    /// What the operator says of the project.
+    pub configured: BTreeMap<String, Value>,
+    /// What passwords are derived from: a secret of the server's own that stays.
+    pub password_key: SecretString,
+}
+
+impl Values {
+    /// The values that every template sees.
+    pub(super) fn plain(&self) -> Result<Value, RenderError> {
+        let mut values = json!({
+            "sha": self.sha.as_str(),
+            "head_sha": self.head_sha.as_str(),
+            "short_sha": self.sha.short(),
+            "ref_slug": ref_slug(&self.branch),
+            "name": self.name.as_str(),
+            "namespace": self.name.as_str(),
+            "host": self.host,
+            "url": self.url,
+            "iid": self.iid,
+            "title": self.title,
+            "branch": self.branch,
+            "author": self.author,
+            "password": self.password(),
+        });
+        if let Some(image) = &self.registry_image {
+            values["registry_image"] = json!(image);
+        }
+        for (name, value) in &self.configured {
+            if values.get(name).is_some() || ["app", "image"].contains(&name.as_str()) {
+                let problem =
+                    format!("the value {name} is greenroom's own; call the configured one something else");
+                return Err(RenderError::Trouble(problem));
+            }
+            values[name] = value.clone();
+        }
+        Ok(values)
+    }
+
+    /// All that the templates of a preview see.
+    pub(super) fn context(
+        &self,
+        settings: &KubernetesSettings,
+        rules: &ManifestRules,
+    ) -> Result<Value, RenderError> {
+        let mut context = self.plain()?;
+        let texts = Templates::new(context.clone());
+        let image = match (&self.image, &settings.image) {
+            (Some(image), _) => Some(image.clone()),
+            (None, Some(image)) => Some(texts.text("kubernetes.image", image)?),
+            (None, None) => None,
+        };
+        if let Some(image) = image {
+            context["image"] = json!(image);
+        }
+        let unknown = settings.secrets.iter().find(|secret| !rules.secrets.contains(secret.as_str()));
+        if let Some(secret) = unknown {
+            let problem = format!("the operator has given this project no secret {secret}");
+            return Err(RenderError::file(".greenroom.yml kubernetes.secrets", problem));
+        }
+        let mut app = serde_json::to_value(settings).map_err(|error| {
+            RenderError::Trouble(format!("the settings cannot be handed to templates: {error}"))
+        })?;
+        let mut env = Map::new();
+        for (name, template) in &settings.env {
+            env.insert(name.to_string(), json!(texts.text(&format!("kubernetes.env.{name}"), template)?));
+        }
+        app["env"] = Value::Object(env);
+        let args: Result<Vec<_>, _> =
+            settings.args.iter().map(|template| texts.text("kubernetes.args", template)).collect();
+        app["args"] = json!(args?);
+        if let Some(image) = settings.seed.as_ref().and_then(|seed| seed.image.as_ref()) {
+            app["seed"]["image"] = json!(texts.text("kubernetes.seed.image", image)?);
+        }
+        context["app"] = app;
+        context["secret_name"] = json!(SECRET);
+        context["tls_secret"] = json!(rules.tls_secret);
+        (context["ingress_class"], context["gateway"]) = match &rules.exposure {
+            Exposure::Ingress { class } => (json!(class), Value::Null),
+            Exposure::Gateway { name, namespace, section } => {
+                let mut parent = json!({ "name": name, "namespace": namespace });
+                if let Some(section) = section {
+                    parent["sectionName"] = json!(section);
+                }
+                (Value::Null, parent)
+            }
+        };
+        Ok(context)
+    }
+
+    /// A password that stays the same as long as the preview has its name, and tells nothing of others'.
+    fn password(&self) -> String {
+        let key = self.password_key.expose_secret().as_bytes();
+        // HMAC takes keys of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
+        mac.update(b"greenroom password\0");
+        mac.update(self.name.as_str().as_bytes());
+        hex::encode(&mac.finalize().into_bytes()[..16])
+    }
+}

@@ -1,0 +1,90 @@
+//! An image is waited for until its registry has it, and is deployed by what it was then.
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use super::town::Town;
+use crate::support::{
+    PATIENCE,
+    cluster::Cluster,
+    registry::{Fault, PASSWORD, Registry, USER},
+    until,
+};
+
+/// A project whose preview is an image of this registry, which wants credentials.
+struct Shop<'a> {
+    town: Town<'a>,
+    registry: Registry,
+    _pull_secret: NamedTempFile,
+}
+
+impl<'a> Shop<'a> {
+    async fn open(cluster: &'a Cluster, name: &str) -> Self {
+        let registry = Registry::start().await;
+        let auth = BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
+        let config = json!({ "auths": { registry.host(): { "auth": auth } } });
+        let pull_secret = NamedTempFile::new().unwrap();
+        std::fs::write(pull_secret.path(), config.to_string()).unwrap();
+        let file =
+            format!("[[project]]\nmatch = [\"**\"]\npull_secret = \"{}\"\n", pull_secret.path().display());
+        let project = format!("acme/{name}");
+        let settings = [("GREENROOM_RESYNC_INTERVAL", "1s"), ("GREENROOM_PROJECTS", project.as_str())];
+        let town = Town::start_with(cluster, name, &settings, &file).await;
+        Self { town, registry, _pull_secret: pull_secret }
+    }
+
+    /// A merge request that waits for the image of its head; its iid and the head.
+    async fn order(&self, branch: &str) -> (u64, String) {
+        let image = format!("{}/acme/web:{{{{ head_sha }}}}", self.registry.host());
+        let file = format!(
+            "version: 1\nengine: kubernetes\nkubernetes:\n  preset: web\n  image: '{image}'\nwait_for: image\n"
+        );
+        let sha = self.town.world.gitlab.push(branch, &[(".greenroom.yml", &file)]).await;
+        (self.town.world.gitlab.open_mr(branch, branch).await, sha)
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_waited_for_and_deployed_by_digest() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let shop = Shop::open(cluster, "imaged").await;
+    let (mr, sha) = shop.order("feature").await;
+    let waiting = shop.town.world.becomes(mr, "waiting").await;
+    let reason = waiting["reason"].as_str().unwrap();
+    assert!(reason.contains("image") && reason.contains(&sha), "{reason}");
+
+    let digest = shop.registry.push_index("acme/web", &sha);
+    shop.town.world.becomes(mr, "ready").await;
+    let image = format!("{}/acme/web@{digest}", shop.registry.host());
+    until("what runs is what was pushed", PATIENCE, || async {
+        let images = shop.town.runs(mr).await;
+        if images == [image.clone()] { Ok(()) } else { Err(images) }
+    })
+    .await;
+    // The cluster pulls with the same credentials, as a Secret of the type for that.
+    let secrets = cluster.list("secrets", &shop.town.namespace(mr)).await;
+    assert!(secrets.iter().any(|secret| secret["type"] == "kubernetes.io/dockerconfigjson"));
+    assert!(!shop.town.world.greenroom.log().contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_be_asked_is_told_and_asked_again() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let shop = Shop::open(cluster, "outlet").await;
+    shop.registry.fails(Fault::Answers(500));
+    let (mr, sha) = shop.order("feature").await;
+    shop.registry.push("acme/web", &sha);
+    for (fault, words) in [
+        (Fault::Answers(500), "500"),
+        (Fault::Breaks, "did not answer"),
+        (Fault::TokensAnswer(403), "403"),
+        (Fault::NoDigestHeader, "digest"),
+    ] {
+        shop.registry.fails(fault);
+        shop.town.says(mr, &[words]).await;
+        assert!(cluster.get("namespaces", "", &shop.town.namespace(mr)).await.is_none(), "{fault:?}");
+    }
+    shop.registry.heals();
+    shop.town.world.becomes(mr, "ready").await;
+}
