@@ -29,11 +29,9 @@ pub(super) fn desk(
     uploads: Uploads,
     stop: CancellationToken,
 ) -> anyhow::Result<JobDesk> {
-    // Jobs name the server in `aud:`, as they name it to themselves.
-    let audience = settings.public_url.as_str().trim_end_matches('/').to_owned();
     let (url, timeout) = (&settings.gitlab_url, settings.gitlab_timeout);
     Ok(JobDesk {
-        verifier: Verifier::new(url, audience, timeout, &settings.roots, Clock)?,
+        verifier: Verifier::new(url, settings.job_audience.clone(), timeout, &settings.roots, Clock)?,
         jobs: Jobs { forge, store, served },
         uploads,
         clock: Clock,

@@ -92,7 +92,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// For the GitLab at this address, and tokens that are meant for `audience`. `timeout` is for each answer of GitLab's.
+    /// For the GitLab at this address, and tokens that are meant for `audience`, with or without a slash at its end. `timeout` is for each answer of GitLab's.
     /// Nothing is asked yet.
     pub fn new(
         gitlab: &Url,
@@ -119,7 +119,8 @@ impl Verifier {
         validation.validate_nbf = true;
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation.set_issuer(&[&issuer]);
-        validation.set_audience(&[self.audience.clone(), format!("{}/", self.audience)]);
+        let audience = self.audience.trim_end_matches('/');
+        validation.set_audience(&[audience.to_owned(), format!("{audience}/")]);
         let decoded = decode::<Claims>(token, &key, &validation);
         decoded.map(|data| data.claims).map_err(|error| self.refused(error.into_kind(), issuer))
     }

@@ -161,6 +161,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     }
     record.file = file.or(record.file);
     orders::note(&mut record, order);
+    orders::own_environment(parts, &mut record).await?;
     note_facts(&mut record, &merge_request, &decision);
     if let Changes::Compared(compared) = changes {
         record.compared = Some(compared);
@@ -202,11 +203,14 @@ async fn decide(
     let now = parts.clock.now();
     let rules = (parts.rules)(&merge_request.project_path);
     let (mut file, mut head, mut kept) = (FileFact::NotRead, HeadFact::NotRead, None);
-    let mut changes = Changes::Unknown;
+    let (mut changes, mut left_to_jobs) = (Changes::Unknown, false);
     let held = is_held_by_operator(record, merge_request);
     if !merge_request.state.is_over() && !held {
         let known = record.and_then(|record| record.file.as_ref());
         (file, kept) = observe::file(&parts.forge, merge_request, known).await?;
+        if let FileFact::Present(file) = &mut file {
+            left_to_jobs = orders::leave_to_jobs(parts, order, merge_request.key.project_id, file).await?;
+        }
         if let (FileFact::Present(file), false) = (&file, merge_request.from_fork()) {
             let judge = |changes: &Changes| file.when.judge(merge_request, changes, &mut Vec::new());
             if judge(&changes) == Judgement::Undecided {
@@ -228,6 +232,10 @@ async fn decide(
         let told =
             format!("job {} of pipeline {} asked for a deploy {what}", order.job_id, order.pipeline_id);
         decision.rules.insert(decision.rules.len().min(1), told);
+    }
+    if left_to_jobs {
+        let told = "jobs deploy this project's previews, so nothing else does before the pipeline has passed";
+        decision.rules.insert(decision.rules.len().min(1), String::from(told));
     }
     Ok((decision, kept, changes))
 }

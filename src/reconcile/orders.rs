@@ -4,11 +4,12 @@
 //! sent what is to be deployed, or asks for what its pipeline has made so far. So a deploy never waits for the pipeline that waits
 //! for it. Everything else is decided as always.
 
+use super::apply;
 use super::controller::Parts;
 use super::desired::HeadFact;
 use super::look::Error;
 use super::observe;
-use crate::preview::{HoldOrigin, JobOrder, MergeRequest, MrKey, Preview};
+use crate::preview::{HoldOrigin, JobOrder, MergeRequest, MrKey, Preview, ProjectId};
 use crate::render::{ProjectFile, WaitFor, Workload};
 use crate::store::KeptOrder;
 
@@ -50,6 +51,29 @@ pub(super) fn note(record: &mut Preview, order: Option<&JobOrder>) {
     if record.order.as_mut().is_none_or(|order| !known(order)) {
         record.order = order.cloned();
     }
+}
+
+/// Takes over the environment that GitLab made for the job, whatever becomes of the order: it has to go with the preview.
+pub(super) async fn own_environment(parts: &Parts, record: &mut Preview) -> Result<(), Error> {
+    if record.order.as_ref().is_some_and(|order| order.has_deployment && !order.answered) {
+        apply::unless_refused(parts.reporter.ensure_environment(record).await)?;
+    }
+    Ok(())
+}
+
+/// Leaves a head to the job that may yet ask for it. Where jobs deploy a project's previews, nothing else does before their
+/// pipeline has passed; a pipeline that passed without asking has no such job.
+pub(super) async fn leave_to_jobs(
+    parts: &Parts,
+    order: Option<&JobOrder>,
+    project: ProjectId,
+    file: &mut ProjectFile,
+) -> Result<bool, Error> {
+    let waits = order.is_none() && parts.store.has_orders(project).await?;
+    if waits {
+        file.wait_for = WaitFor::Pipeline;
+    }
+    Ok(waits)
 }
 
 /// What is known of the head's pipeline when a job asks for a deploy.

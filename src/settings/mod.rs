@@ -39,6 +39,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// How people reach the server.
     pub public_url: Url,
+    /// Whom the ID tokens of CI jobs have to be meant for.
+    pub job_audience: String,
     /// Domain below which previews live, lower case.
     pub preview_domain: String,
     /// GitLab's base URL.
@@ -273,10 +275,13 @@ impl Reader {
             }),
         };
         let data_dir = data_dir?;
+        let public = public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
+        let job_audience = self.layers.get("job_audience").map(|value| value.text).or(public);
         let warnings = self.warnings(listen?, public_url.as_ref()?);
         Some(Settings {
             listen: listen?,
             public_url: public_url?,
+            job_audience: job_audience?,
             preview_domain: preview_domain?,
             gitlab_url: gitlab_url?,
             gitlab_token: SecretString::from(gitlab_token?.text),

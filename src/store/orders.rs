@@ -11,7 +11,7 @@ use sqlx::Row;
 use super::intake::{Hint, Lift, enqueue};
 use super::previews::{MAIN, note};
 use super::{Error, Lane, Store, doing, signed};
-use crate::preview::{JobOrder, MrKey, Preview, WorkKey};
+use crate::preview::{JobOrder, MrKey, Preview, ProjectId, WorkKey};
 
 /// The order of a merge request as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,16 @@ impl Store {
             .map_err(|source| Error::Document { what: key.to_string(), source })?;
         let refused: String = row.get(1);
         Ok(Some(KeptOrder { order, refused: Some(refused).filter(|why| !why.is_empty()) }))
+    }
+
+    /// Whether jobs deploy previews of this project: one has asked for that, and it is not long forgotten.
+    pub async fn has_orders(&self, project: ProjectId) -> Result<bool, Error> {
+        sqlx::query("SELECT 1 FROM job_orders WHERE project_id = $1 LIMIT 1")
+            .bind(signed(project))
+            .fetch_optional(&self.read)
+            .await
+            .map(|row| row.is_some())
+            .map_err(doing("look for orders"))
     }
 
     /// Writes down that nothing comes of this order, and why.

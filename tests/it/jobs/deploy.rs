@@ -239,3 +239,48 @@ async fn what_a_job_lacks_is_named_together_and_a_server_that_is_away_is_worth_a
     let output = world.verb_command(&["deploy", "nowhere"], 1, "x").output().await.unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
+
+#[tokio::test]
+async fn where_jobs_deploy_webhooks_do_not_and_still_mend_what_jobs_leave() {
+    let world = World::start().await;
+    let first = world.gitlab.open_mr("first", "First").await;
+    let job = world.pipeline_with_jobs(first).await;
+    let folder = site("first");
+    let deploy = ["deploy", folder.path().to_str().unwrap()];
+    assert_eq!(world.job_verb(job.deploy, first, &deploy).await.code, 0);
+    world.gitlab.act(&format!("jobs/{}", job.deploy), json!({ "status": "success" })).await;
+
+    // The build has succeeded, which would be enough for a webhook; the deploy job of the same pipeline runs.
+    let second = world.gitlab.open_mr("second", "Second").await;
+    let environment = format!("review/mr-{second}");
+    let files = json!({ "files": { "dist/index.html": crate::support::world::page("built") } });
+    let jobs = json!([
+        { "name": "build", "status": "success", "artifact": files },
+        { "name": DEPLOY, "status": "running", "environment": { "name": environment } },
+    ]);
+    let made = world.gitlab.act("pipelines", json!({ "mr_iid": second, "jobs": jobs })).await;
+    world.rests().await;
+    let waiting = world.becomes(second, "waiting").await;
+    assert!(waiting["decision"].to_string().contains("jobs deploy this project's previews"), "{waiting}");
+    let job = made["jobs"][1]["id"].as_u64().unwrap();
+    let folder = site("second");
+    let ended = world.job_verb(job, second, &["deploy", folder.path().to_str().unwrap()]).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    world.shows(second, "second").await;
+    world.gitlab.act(&format!("jobs/{job}"), json!({ "status": "success" })).await;
+    world.rests().await;
+    let ours: Vec<_> =
+        world.gitlab.deployments().await.into_iter().filter(|made| made["deployable"].is_null()).collect();
+    assert!(ours.is_empty(), "the server made none: {ours:#?}");
+    world.shows(second, "second").await;
+
+    // Nobody runs the stop job; a pipeline without a deploy job passes.
+    world.gitlab.close(second).await;
+    world.becomes(second, "stopped").await;
+    world.is_gone(second).await;
+    world.gitlab.push("first", &[("a", "2")]).await;
+    world.build(first, "by webhook").await;
+    world.becomes(first, "ready").await;
+    world.shows(first, "by webhook").await;
+    world.ends_well().await;
+}

@@ -139,3 +139,47 @@ async fn what_cannot_be_served_makes_the_pipeline_red() {
 async fn finish(world: &World, jobs: Jobs) {
     world.gitlab.act(&format!("jobs/{}", jobs.deploy), json!({ "status": "success" })).await;
 }
+
+#[test]
+fn the_page_tells_all_inputs_and_forty_failures_each_with_a_test_there_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let include = fs::read_to_string(root.join("ci/greenroom.gitlab-ci.yml")).unwrap();
+    let header = include.split("\n---\n").next().expect("a header");
+    let inputs: std::collections::BTreeSet<_> = header
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(':'))
+        .filter(|name| !name.starts_with(' '))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(inputs, crate::support::documented("docs/gitlab-ci.md", "Inputs"));
+    let version = format!("default: \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(header.contains(&version), "the include's version is this one");
+
+    let page = fs::read_to_string(root.join("docs/gitlab-ci.md")).unwrap();
+    let sources = [root.join("tests"), root.join("src")].map(|folder| all_of(&folder)).concat();
+    let rows = page.lines().filter_map(|line| {
+        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let number = cells.first()?.parse::<usize>().ok()?;
+        Some((number, (*cells.last()?).to_owned()))
+    });
+    let rows: Vec<_> = rows.collect();
+    assert_eq!(rows.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
+    for (number, shown) in rows {
+        let test = shown.trim_matches(|c| c == '`' || c == '|' || c == ' ');
+        assert!(
+            test == "–" || sources.contains(&format!("fn {test}(")),
+            "{number}: there is no test `{test}`"
+        );
+    }
+}
+
+/// The text of all Rust files below a folder.
+fn all_of(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: std::path::PathBuf| match path.extension() {
+        _ if path.is_dir() => all_of(&path),
+        Some(extension) if extension == "rs" => fs::read_to_string(&path).unwrap(),
+        _ => String::new(),
+    };
+    entries.map(text).collect()
+}
