@@ -161,7 +161,6 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     }
     record.file = file.or(record.file);
     orders::note(&mut record, order);
-    orders::own_environment(parts, &mut record).await?;
     note_facts(&mut record, &merge_request, &decision);
     if let Changes::Compared(compared) = changes {
         record.compared = Some(compared);
@@ -172,6 +171,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     if saved.is_none() {
         keep(parts, &mut record, &mut saved).await?;
     }
+    orders::own_environment(parts, &mut record).await?;
     let young = |created: i64| created >= parts.born && now - created < YOUNG;
     let note = NoteCheck {
         exists: thorough || now - record.note_seen_at >= NOTE_TRUST,
@@ -226,17 +226,7 @@ async fn decide(
     let (file, head) = (&file, &head);
     let facts = Facts { merge_request, file, changes: &changes, head, rules: &rules, others, record, now };
     let mut decision = desired(facts);
-    if let Some(order) = order.filter(|_| matches!(head, HeadFact::Pipeline(_))) {
-        let what =
-            if order.upload.is_some() { "with files of its own" } else { "of what its pipeline has made" };
-        let told =
-            format!("job {} of pipeline {} asked for a deploy {what}", order.job_id, order.pipeline_id);
-        decision.rules.insert(decision.rules.len().min(1), told);
-    }
-    if left_to_jobs {
-        let told = "jobs deploy this project's previews, so nothing else does before the pipeline has passed";
-        decision.rules.insert(decision.rules.len().min(1), String::from(told));
-    }
+    orders::tell(&mut decision, order.filter(|_| matches!(head, HeadFact::Pipeline(_))), left_to_jobs);
     Ok((decision, kept, changes))
 }
 

@@ -6,7 +6,7 @@
 
 use super::apply;
 use super::controller::Parts;
-use super::desired::HeadFact;
+use super::desired::{Decision, HeadFact};
 use super::look::Error;
 use super::observe;
 use crate::preview::{HoldOrigin, JobOrder, MergeRequest, MrKey, Preview, ProjectId};
@@ -74,6 +74,23 @@ pub(super) async fn leave_to_jobs(
         file.wait_for = WaitFor::Pipeline;
     }
     Ok(waits)
+}
+
+/// Writes down which of these rules counted.
+pub(super) fn tell(decision: &mut Decision, order: Option<&JobOrder>, left_to_jobs: bool) {
+    let told = match order {
+        Some(JobOrder { job_id, pipeline_id, upload, .. }) => {
+            let what =
+                if upload.is_some() { "with files of its own" } else { "of what its pipeline has made" };
+            format!("job {job_id} of pipeline {pipeline_id} asked for a deploy {what}")
+        }
+        None if left_to_jobs => String::from(
+            "jobs deploy this project's previews, so nothing else does before the pipeline has passed",
+        ),
+        None => return,
+    };
+    // After the one that says of the merge request whether it is open.
+    decision.rules.insert(decision.rules.len().min(1), told);
 }
 
 /// What is known of the head's pipeline when a job asks for a deploy.

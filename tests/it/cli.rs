@@ -16,13 +16,14 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "serve",
     "demo",
     "sandbox",
     "check",
     "init",
     "render",
+    "deploy",
     "list",
     "why",
     "logs",

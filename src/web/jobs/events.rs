@@ -2,6 +2,7 @@
 //!
 //! Lines of the preview's history come as they are in the API. The last line has `end`: how it came out, and where the preview is.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
@@ -141,13 +142,13 @@ impl Follower {
             if !known {
                 let (at, id) = (rfc3339(entry.at), entry.id);
                 let line = json!({ "id": id, "at": at, "state": entry.state, "text": entry.text });
-                text.push_str(&format!("{line}\n"));
+                let _ = writeln!(text, "{line}");
                 self.wanted.after = Some(id);
             }
         }
         if let Some(end) = end {
             self.ended = true;
-            text.push_str(&format!("{end}\n"));
+            let _ = writeln!(text, "{end}");
         }
         Ok(text)
     }
