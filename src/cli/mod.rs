@@ -7,6 +7,7 @@ mod adopt;
 mod brake;
 mod check;
 mod client;
+mod clusters;
 mod demo;
 mod desk;
 mod doctor;

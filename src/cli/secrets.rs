@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::check_signing_token;
 use crate::gitlab::{Credentials, Forge};
-use crate::settings::{Secret, SecretFile, Settings};
+use crate::settings::{Secret, SecretFile, Settings, SharedSecret};
 use crate::web::ApiToken;
 use crate::webhook::{Intake, Secrets, SigningKey};
 
@@ -24,6 +24,7 @@ pub(super) struct SecretsInUse {
     credentials: Credentials,
     signing: Vec<SecretString>,
     tokens: Vec<SecretString>,
+    shared: Vec<SharedSecret>,
 }
 
 /// The secrets that prove a delivery. The settings have checked the form of the signing tokens.
@@ -41,7 +42,8 @@ impl SecretsInUse {
         api_token: ApiToken,
     ) -> Self {
         let (signing, tokens) = (settings.signing_tokens.clone(), settings.secret_tokens.clone());
-        Self { forge, intake, api_token, credentials, signing, tokens }
+        let shared = settings.per_project.shared_secrets().map(|(_, secret)| secret.clone()).collect();
+        Self { forge, intake, api_token, credentials, signing, tokens, shared }
     }
 
     /// Takes what is new in the files, until stopped.
@@ -77,6 +79,11 @@ impl SecretsInUse {
                 self.forge.replace_tokens(self.credentials.clone());
             }
             Secret::ApiToken => self.api_token.replace(new),
+            Secret::OnCluster(place) => {
+                if let Some(secret) = self.shared.get(place) {
+                    secret.replace(new);
+                }
+            }
             Secret::SigningTokens => {
                 self.signing = list(new.expose_secret()).map(SecretString::from).collect();
                 self.intake.reload(webhook_secrets(&self.signing, &self.tokens)?);
@@ -99,6 +106,7 @@ fn check(secret: Secret, text: &str) -> Result<(), String> {
     match secret {
         Secret::SigningTokens => list(text).try_for_each(check_signing_token),
         Secret::SecretTokens => list(text).next().map(drop).ok_or_else(|| String::from("holds no token")),
+        Secret::OnCluster(_) => Ok(()),
         Secret::GitLabToken | Secret::ProjectToken(_) | Secret::ApiToken => {
             HeaderValue::from_str(text).map(drop).map_err(|_| String::from("holds no token"))
         }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clusters;
 use super::desk;
 use super::secrets::{SecretsInUse, webhook_secrets};
 use super::{ConfigFlag, Failure};
@@ -22,7 +23,8 @@ use crate::engine::Engine;
 use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
 use crate::gitlab::{self, ArtifactLimits, Credentials, Forge, Token};
-use crate::reconcile::{Awaited, Brake, Controller, Links, Parts, forget_foreign_instances};
+use crate::preview::Place;
+use crate::reconcile::{Awaited, Brake, Controller, Engines, Links, Parts, Strays, forget_foreign_instances};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
@@ -127,6 +129,7 @@ impl Server {
 
         let born = store.remember("born", &clock.now().to_string()).await?;
 
+        let password_key = store.remember("password_key", &uuid::Uuid::new_v4().simple().to_string()).await?;
         forget_foreign_instances(&store).await?;
         let limits = Limits { archive_bytes: settings.artifact_max_bytes, ..Limits::default() };
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
@@ -149,10 +152,21 @@ impl Server {
         let filter = projects.clone();
         let served: Arc<dyn Fn(&str) -> bool + Send + Sync> = Arc::new(move |path| filter.serves(path));
         let uploads = desk::uploads(&settings)?;
+        let (engines, reached) = clusters::engines(&settings, &instance, clock).await;
+        let engines = Engines::new(
+            std::iter::once((Place::STATIC, Arc::clone(&sites) as Arc<dyn Engine>)).chain(engines),
+        );
+        let (on_cluster, preview_links) = (settings.per_project.clone(), links(&settings));
         let controller = Controller::new(Parts {
             store: store.clone(),
             forge: forge.clone(),
-            engine: Arc::clone(&sites) as Arc<dyn Engine>,
+            engines,
+            strays: Strays::default(),
+            on_cluster: Arc::new(move |path| {
+                clusters::on_cluster(&preview_links, &on_cluster.of(path).on_cluster)
+            }),
+            tools: clusters::tools(),
+            password_key: password_key.into(),
             reporter: Reporter::new(forge.clone(), instance.clone()),
             links: links(&settings),
             clock,
@@ -248,6 +262,7 @@ impl Server {
         let beside = TaskTracker::new();
         beside.spawn(webhook::watch(hooks, health.clone(), every, settings.resync_interval, stop.clone()));
         beside.spawn(secrets.follow(settings.secret_files, stop.clone()));
+        beside.spawn(clusters::watch(reached, health.clone(), WATCH, stop.clone()));
         let asked = stop.clone();
         beside.spawn(async move { forge.watch_health(|found| health.set("gitlab", found), &asked).await });
         beside.close();

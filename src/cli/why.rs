@@ -50,6 +50,12 @@ fn told(preview: &Value) -> String {
         let at = text(&preview["asked"]["at"]);
         lines.push(format!("  the operator asked for a {intent} at {at}, which the next look takes up"));
     }
+    for awaited in elements(&preview["waits_for"]) {
+        lines.push(format!("  waits for {}", text(awaited)));
+    }
+    for place in elements(&preview["leaving"]) {
+        lines.push(format!("  something may be left on {}, where it ran before", text(place)));
+    }
     if let Some(next) = preview["next"].as_str().filter(|next| !next.is_empty()) {
         lines.push(format!("  {next}"));
     }

@@ -44,20 +44,33 @@ impl Forge {
         folder: &Path,
         limits: ArtifactLimits,
     ) -> Result<Option<Artifact>, Error> {
-        let path = format!("projects/{project}/jobs/{job}/artifacts");
+        match self
+            .download(project, &format!("projects/{project}/jobs/{job}/artifacts"), folder, limits)
+            .await
+        {
+            Ok(artifact) => Ok(Some(artifact)),
+            Err(Error::Status { status: 404, what, .. }) if what.contains("/api/v4/") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fetches what the API has at `path` into a file in `folder`.
+    pub(super) async fn download(
+        &self,
+        project: ProjectId,
+        path: &str,
+        folder: &Path,
+        limits: ArtifactLimits,
+    ) -> Result<Artifact, Error> {
         let what = format!("GET {path}");
         let bad = |why: &str| Error::Unreadable { what: what.clone(), why: why.to_owned() };
         let client = self.of(project).await?;
-        let mut url = client.api_url(&path).map_err(|error| bad(&error.to_string()))?;
+        let mut url = client.api_url(path).map_err(|error| bad(&error.to_string()))?;
         let mut hops = 0;
         let response = loop {
             let answer =
                 if hops == 0 { client.download(url.clone()).await } else { client.fetch(url.clone()).await };
-            let response = match answer {
-                Ok(response) => response,
-                Err(error) if hops == 0 && error.is_not_found() => return Ok(None),
-                Err(error) => return Err(error),
-            };
+            let response = answer?;
             if !response.status().is_redirection() {
                 break response;
             }
@@ -88,6 +101,6 @@ impl Forge {
             file.write_all(&chunk).await?;
         }
         file.flush().await?;
-        Ok(Some(Artifact { archive, digest: hex::encode(digest.finalize()), size }))
+        Ok(Artifact { archive, digest: hex::encode(digest.finalize()), size })
     }
 }

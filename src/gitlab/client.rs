@@ -41,8 +41,8 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 #[derive(Debug)]
 pub(super) struct Link {
     /// Of the API, `…/api/v4/`.
-    api: Url,
-    http: Outgoing,
+    pub(super) api: Url,
+    pub(super) http: Outgoing,
     pub(super) calls: CallCount,
     /// None: as many calls as there are.
     pub(super) budget: Option<Budget>,
@@ -279,7 +279,7 @@ fn message(body: &[u8]) -> String {
 }
 
 /// Reads a body up to `limit` bytes.
-async fn read(response: reqwest::Response, limit: u64, what: &str) -> Result<Bytes, Error> {
+pub(super) async fn read(response: reqwest::Response, limit: u64, what: &str) -> Result<Bytes, Error> {
     let mut body = BytesMut::new();
     let mut stream = response.bytes_stream();
     while let Some(chunk) = stream.next().await {

@@ -28,10 +28,17 @@ struct Shape {
     /// What servers before 13.2 call `draft`.
     work_in_progress: Option<bool>,
     labels: Vec<String>,
+    title: Option<String>,
+    author: Option<Author>,
     /// Not in lists, and null until GitLab has compared the branches.
     diff_refs: Option<DiffRefs>,
     /// A number as text, with a `+` when there is more than GitLab shows.
     changes_count: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Author {
+    username: String,
 }
 
 #[derive(Deserialize)]
@@ -142,6 +149,8 @@ impl Forge {
             created_at: shape.created_at.map(jiff::Timestamp::as_millisecond),
             source_project_id: shape.source_project_id,
             labels: shape.labels,
+            title: shape.title.unwrap_or_default(),
+            author: shape.author.map(|author| author.username).unwrap_or_default(),
         })
     }
 

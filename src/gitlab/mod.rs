@@ -22,9 +22,12 @@ mod credentials;
 mod environments;
 mod error;
 mod health;
+mod image;
 mod merge_requests;
 mod notes;
 mod pipelines;
+mod registry;
+mod tree;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -42,8 +45,10 @@ pub use credentials::{Credentials, Token};
 pub use environments::{DeploymentOutcome, Environment, EnvironmentState};
 pub use error::{Class, Error};
 pub use health::{Health, OLDEST, TokenHealth};
+pub use image::Image;
 pub use merge_requests::OpenMergeRequest;
 pub use notes::Note;
+pub use registry::RegistryError;
 
 use crate::outgoing::Roots;
 use crate::preview::ProjectId;
@@ -84,6 +89,8 @@ struct Shared {
     paths: Paths,
     /// Paths as GitLab itself named them; they count more than what webhooks said.
     named: Mutex<HashMap<ProjectId, String>>,
+    /// Where projects keep their images.
+    images: Mutex<HashMap<ProjectId, Option<String>>>,
     health: Mutex<Health>,
     /// Woken when tokens were replaced.
     replaced: Notify,
@@ -113,6 +120,7 @@ impl Forge {
             keyring: Keyring::new(settings.credentials),
             paths: settings.paths,
             named: Mutex::default(),
+            images: Mutex::default(),
             health: Mutex::default(),
             replaced: Notify::new(),
         };
@@ -143,6 +151,23 @@ impl Forge {
             Ok(user.id)
         };
         client.credential.me.get_or_try_init(ask).await.copied()
+    }
+
+    /// Where the project keeps its images, as `CI_REGISTRY_IMAGE` has it; `None` when it has no registry. Asked once.
+    pub async fn registry_image(&self, project: ProjectId) -> Result<Option<String>, Error> {
+        #[derive(serde::Deserialize)]
+        struct Project {
+            container_registry_image_prefix: Option<String>,
+        }
+        let known = self.shared.images.lock().unwrap_or_else(PoisonError::into_inner).get(&project).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let endpoint = built(api::projects::Project::builder().project(project).build())?;
+        let shown: Project = self.of(project).await?.get(endpoint).await?;
+        let image = shown.container_registry_image_prefix.filter(|image| !image.is_empty());
+        self.shared.images.lock().unwrap_or_else(PoisonError::into_inner).insert(project, image.clone());
+        Ok(image)
     }
 
     /// How often GitLab was called so far.

@@ -85,6 +85,10 @@ pub struct MergeRequest {
     pub source_project_id: Option<ProjectId>,
     /// Whether it is marked as a draft.
     pub draft: bool,
+    /// Its title. Written by a stranger.
+    pub title: String,
+    /// User name of who opened it.
+    pub author: String,
     /// Names of its labels. Case counts.
     pub labels: Vec<String>,
     /// What it changes; `None` until GitLab has computed that.
@@ -224,6 +228,9 @@ pub enum Verdict {
 }
 
 impl Head {
+    /// What stands for the job where none made anything.
+    pub const NO_JOB: u64 = u64::MAX;
+
     /// The newest attempt of the job called `name`: in the pipeline itself, else in its children.
     pub fn job(&self, name: &str) -> Option<&Job> {
         let newest = |jobs: &'_ [Job]| -> Option<usize> {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Diff, MergeRequest, Sha};
 use super::pattern::{BranchPattern, PathPattern};
-use super::reason::{Quoted, Reason, list};
+use super::quoted::Quoted;
+use super::reason::{Reason, list};
 
 /// Which merge requests get a preview. Without it, all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]

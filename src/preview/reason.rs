@@ -5,43 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{JobStatus, Sha};
+use super::quoted::Quoted;
 use super::rules::EngineKind;
 use super::state::State;
-
-/// Text written by a stranger, made safe to stand inside a sentence: one line, no backtick, cut to 200 characters, shown
-/// as inline code. Inside inline code GitLab pings nobody, renders no HTML and runs no quick action.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quoted(String);
-
-impl Quoted {
-    /// The longest text that is shown, in characters.
-    pub const LONGEST: usize = 200;
-
-    /// Quotes `text`.
-    pub fn new(text: &str) -> Self {
-        let mut clean: String = text
-            .split(|c: char| c.is_whitespace() || c.is_control() || is_invisible(c))
-            .filter(|word| !word.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ")
-            .replace('`', "'");
-        if clean.chars().count() > Self::LONGEST {
-            clean = clean.chars().take(Self::LONGEST - 1).chain(['…']).collect();
-        }
-        Self(clean)
-    }
-}
-
-/// Characters that change how their neighbours are shown: bidirectional controls, zero-width ones, the byte order mark.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-impl fmt::Display for Quoted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("(empty)") } else { write!(f, "`{}`", self.0) }
-    }
-}
 
 /// Why a preview is in its state. `Display` is one sentence without a full stop, safe as Markdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +36,23 @@ pub enum Reason {
     ArtifactGone(Quoted),
     /// The artifact cannot be served; the engine says why.
     ArtifactRefused(String),
+    /// It cannot be handed to its engine: what it is made of is not as it must be; where and why.
+    Undeployable(String),
+    /// The engine could not bring it up; its diagnosis.
+    NotReady(String),
+    /// The settings have no cluster of this name.
+    NoCluster {
+        /// The name.
+        cluster: String,
+        /// Where the operator wrote it, if somewhere.
+        origin: Option<String>,
+    },
+    /// Where it runs cannot be asked; why not. Tried again.
+    Unreachable(String),
+    /// This image is not in its registry.
+    ImageMissing(Quoted),
+    /// Whether an image is in its registry cannot be told; why not. Tried again.
+    RegistryTrouble(String),
     /// The change comes from a fork.
     Fork,
     /// `.greenroom.yml` cannot be read; where and what was expected.
@@ -192,6 +175,12 @@ impl Reason {
             | Self::JobMissing(..)
             | Self::ArtifactGone(_)
             | Self::ArtifactRefused(_)
+            | Self::Undeployable(_)
+            | Self::NotReady(_)
+            | Self::NoCluster { .. }
+            | Self::Unreachable(_)
+            | Self::ImageMissing(_)
+            | Self::RegistryTrouble(_)
             | Self::Deploying(_)
             | Self::EngineFailed(_)
             | Self::Unseen(_)
@@ -239,6 +228,19 @@ impl fmt::Display for Reason {
                 )
             }
             Self::ArtifactRefused(why) => write!(f, "the artifact cannot be served: {why}"),
+            Self::Undeployable(why) => write!(f, "it cannot be deployed: {why}"),
+            Self::NotReady(why) => write!(f, "it did not become ready: {why}"),
+            Self::NoCluster { cluster, origin: Some(origin) } => {
+                write!(
+                    f,
+                    "the server's settings (`{origin}`) want it on the cluster `{cluster}`, which they do not name"
+                )
+            }
+            Self::NoCluster { cluster, origin: None } => {
+                write!(f, "the server's settings name no cluster `{cluster}` for it to run on")
+            }
+            Self::Unreachable(why) | Self::RegistryTrouble(why) => f.write_str(why),
+            Self::ImageMissing(image) => write!(f, "image {image} is not in the registry yet"),
             Self::Fork => f.write_str("the change comes from a fork, and forks get no preview"),
             Self::FileBroken(why) => write!(f, "`.greenroom.yml` cannot be used: {why}"),
             Self::Deploying(sha) => write!(f, "commit `{}` is being deployed", sha.short()),
@@ -336,6 +338,12 @@ impl Reason {
             | Self::JobMissing(..)
             | Self::ArtifactGone(_)
             | Self::ArtifactRefused(_)
+            | Self::Undeployable(_)
+            | Self::NotReady(_)
+            | Self::NoCluster { .. }
+            | Self::Unreachable(_)
+            | Self::ImageMissing(_)
+            | Self::RegistryTrouble(_)
             | Self::Fork
             | Self::FileBroken(_)
             | Self::Deploying(_)
@@ -374,6 +382,9 @@ impl Reason {
             (_, Self::RemovalHeld(..)) => {
                 "It stays as it is until an operator lets it go or its cause is mended."
             }
+            (_, Self::Unreachable(_) | Self::RegistryTrouble(_)) => {
+                "It is tried again without anybody's doing. What serves goes on serving."
+            }
             (State::Waiting, Self::NoRoom { .. }) => {
                 "It begins by itself when another one goes, such as by closing its merge request."
             }
@@ -385,6 +396,9 @@ impl Reason {
             (State::Asleep, _) => "The next visit wakes it.",
             (State::Failed, Self::EngineNotAllowed { .. }) => {
                 "The operator of greenroom decides which engines a project may use."
+            }
+            (State::Failed, Self::NoCluster { .. }) => {
+                "The operator of greenroom gives projects their cluster."
             }
             (State::Failed, Self::FileBroken(_)) => "The next push tries again.",
             (State::Failed, Self::EngineFailed(_)) => "It is tried again without anybody's doing.",
@@ -421,36 +435,6 @@ impl Reason {
             (State::Skipped, Self::TargetBranch(..)) => "Another target branch brings a preview.",
             (State::Skipped, Self::PathsUntouched(_)) => "A push that changes such a file brings a preview.",
             (State::Skipped, _) => "This comment changes when the rule does not apply any more.",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn what_a_stranger_wrote_stays_inside_its_quotes() {
-        for (text, shown) in [
-            ("build", "`build`"),
-            ("`@all` <b>", "`'@all' <b>`"),
-            ("a\n/close\r\n# b", "`a /close # b`"),
-            ("", "(empty)"),
-            ("\u{202e}evil", "`evil`"),
-        ] {
-            assert_eq!(Quoted::new(text).to_string(), shown);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn quoted_text_is_one_short_line_between_two_backticks(text in any::<String>()) {
-            let shown = Quoted::new(&text).to_string();
-            prop_assert!(!shown.contains(['\n', '\r']));
-            prop_assert!(shown == "(empty)" || shown.matches('`').count() == 2);
-            prop_assert!(shown.chars().count() <= Quoted::LONGEST + 2);
         }
     }
 }

@@ -7,6 +7,7 @@ use super::facts::Sha;
 use super::ids::MrKey;
 use super::names::PreviewName;
 use super::order::JobOrder;
+use super::place::Place;
 use super::policy::Compared;
 use super::reason::Reason;
 use super::state::State;
@@ -25,7 +26,7 @@ pub struct Serving {
 pub struct Release {
     /// Head commit of the merge request.
     pub sha: Sha,
-    /// Job whose artifact it is.
+    /// Job that made it: the one whose artifact it is, or the newest one of the pipeline that made an image.
     pub job_id: u64,
     /// SHA-256 of what was deployed, in hexadecimal; tells a real change from a job that merely ran again.
     pub digest: String,
@@ -36,6 +37,9 @@ pub struct Release {
     /// Why it cannot be served, when the engine gave up.
     #[serde(default)]
     pub failure: Option<String>,
+    /// SHA-256 of what the operator's settings add to it, in hexadecimal, for an engine that they add to.
+    #[serde(default)]
+    pub settings: Option<String>,
 }
 
 impl Release {
@@ -51,6 +55,7 @@ impl Release {
             submitted_at: serving.since,
             settled_at: Some(serving.since),
             failure: None,
+            settings: None,
         }
     }
 
@@ -138,6 +143,18 @@ pub struct Preview {
     pub sha: Option<Sha>,
     /// Name of the engine, such as `static`.
     pub engine: String,
+    /// Name of the cluster that it runs on, for an engine that has clusters.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// Where it ran before, until nothing is left there.
+    #[serde(default)]
+    pub leaving: Vec<Place>,
+    /// What the newest order waits for, a line each.
+    #[serde(default)]
+    pub waits_for: Vec<String>,
+    /// How the project's own checks of what serves came out, a line each.
+    #[serde(default)]
+    pub checks: Vec<String>,
     /// What answers now.
     pub serving: Option<Serving>,
     /// First look.
@@ -236,6 +253,10 @@ impl Preview {
             next: String::new(),
             sha: None,
             engine: String::new(),
+            cluster: None,
+            leaving: Vec::new(),
+            waits_for: Vec::new(),
+            checks: Vec::new(),
             serving: None,
             created_at: now,
             updated_at: now,
@@ -273,6 +294,24 @@ impl Preview {
     /// Whether anything was decided about it yet.
     pub const fn is_decided(&self) -> bool {
         !self.reason.is_empty()
+    }
+
+    /// Where it runs, or would; `None` before anything was decided.
+    pub fn place(&self) -> Option<Place> {
+        let engine = self.engine.parse().ok()?;
+        Some(Place { engine, cluster: self.cluster.clone() })
+    }
+
+    /// Says where it runs from here on. Where something of it may be is remembered until it is seen to be gone.
+    pub fn move_to(&mut self, place: &Place) {
+        if let Some(before) = self.place().filter(|before| before != place && self.has_begun())
+            && !self.leaving.contains(&before)
+        {
+            self.leaving.push(before);
+        }
+        self.leaving.retain(|left| left != place);
+        place.engine.as_str().clone_into(&mut self.engine);
+        self.cluster.clone_from(&place.cluster);
     }
 
     /// The operator's hold, if there is one.

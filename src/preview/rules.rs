@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::lifetime::Lifetime;
 
 /// What runs a preview.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
     /// A job's artifact, served as it is.
@@ -66,6 +66,8 @@ pub struct ProjectRules {
     pub max_lifetime: Option<Given<Lifetime>>,
     /// How many of its previews may run at once.
     pub max_previews: Option<Given<u64>>,
+    /// Which cluster its previews run on, where they need one.
+    pub cluster: Option<Given<String>>,
 }
 
 impl ProjectRules {

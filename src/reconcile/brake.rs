@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use super::controller::Parts;
 use super::desired::{Decision, Desired};
+use super::engines;
 use super::look::{Error, Next, SOONEST};
 use super::plan::{Step, plan};
 use crate::engine::{Progress, Status};
@@ -186,12 +187,15 @@ pub(super) async fn ask(parts: &Parts, record: &mut Preview, decision: &mut Deci
         return Ok(Word::GoOn);
     };
     // What is under way was let go before, and what removes nothing needs no leave.
-    let status = parts.engine.status(&record.name).await?;
-    if record.state == State::Stopping || !removes(record, &decision.desired, &status) {
+    // What cannot be asked may be there.
+    let status = parts.engines.status(&engines::place_of(record), record).await.ok();
+    let removes = status.as_ref().is_none_or(|status| removes(record, &decision.desired, status));
+    if record.state == State::Stopping || !removes {
         return Ok(Word::GoOn);
     }
     let now = parts.clock.now();
-    let (state, sha) = (state_of_held(record.state, &status), record.sha.clone());
+    let state = status.as_ref().map_or(record.state, |status| state_of_held(record.state, status));
+    let sha = record.sha.clone();
     // A lifetime ends all the same, and does not count.
     let wanted = Desired::Keep(state, Reason::RemovalWanted(reason.clone()));
     let mut kept = Decision { desired: wanted, ..decision.clone() };

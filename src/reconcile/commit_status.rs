@@ -21,7 +21,8 @@ use crate::preview::{
 /// What is to be said at the end of a look, `target` being what should run; nothing when it was said before.
 fn due(mode: Mode, target: Option<&Target>, record: &Preview) -> Option<Said> {
     let status = record.commit_status.as_ref()?;
-    let counts = mode != Mode::Off && target.is_some_and(|target| target.pipeline_id == status.pipeline_id);
+    let counts =
+        mode != Mode::Off && target.is_some_and(|target| target.pipeline_id == Some(status.pipeline_id));
     // What the engine is in trouble with is tried again, and has not come to its end.
     let refused = record.release.as_ref().is_some_and(|release| release.failure.is_some());
     let is = match (mode, record.state) {
@@ -51,16 +52,17 @@ fn abandoned(mode: Mode, why: &str) -> Said {
 /// What ends the status before a deploy of `target`, when it is another pipeline's and runs.
 fn overtaken(mode: Mode, target: &Target, record: &Preview) -> Option<Said> {
     let status = record.commit_status.as_ref()?;
-    let ends = status.open && status.pipeline_id != target.pipeline_id;
+    let ends = status.open && Some(status.pipeline_id) != target.pipeline_id;
     ends.then(|| abandoned(mode, &Reason::Deploying(target.sha.clone()).to_string()))
 }
 
 /// Makes the status that of `target`'s pipeline.
 fn turn_to(mode: Mode, target: &Target, record: &mut Preview) {
     record.commit_status =
-        record.commit_status.take().filter(|known| known.pipeline_id == target.pipeline_id);
-    if mode != Mode::Off && record.commit_status.is_none() {
-        record.commit_status = Some(CommitStatus::new(target.pipeline_id, target.pipeline_sha.clone()));
+        record.commit_status.take().filter(|known| Some(known.pipeline_id) == target.pipeline_id);
+    if let Some(pipeline) = target.pipeline_id.filter(|_| mode != Mode::Off && record.commit_status.is_none())
+    {
+        record.commit_status = Some(CommitStatus::new(pipeline, target.pipeline_sha.clone()));
     }
 }
 

@@ -7,19 +7,25 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
+use secrecy::SecretString;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::awaited::Awaited;
 use super::brake::Brake;
+use super::engines::Engines;
 use super::look::{Error, Next, look};
+use super::manifests::OnCluster;
+use super::moving::Strays;
 use super::uploads::Uploads;
 use super::{resync, sweep};
 use crate::clock::Clock;
-use crate::engine::Engine;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
-use crate::preview::{CommitStatusMode, PreviewName, ProjectRules, WorkKey};
+use crate::preview::{CommitStatusMode, EngineKind, MrKey, Preview, PreviewName, ProjectRules, WorkKey};
+use crate::render::kubernetes::Tools;
 use crate::report::Reporter;
 use crate::store::{Claim, Lane, Retention, Store};
 use crate::telemetry::{Health, Looks};
@@ -51,11 +57,19 @@ pub struct Parts {
     /// GitLab.
     pub forge: Forge,
     /// What runs previews.
-    pub engine: Arc<dyn Engine>,
+    pub engines: Engines,
     /// Tells people.
     pub reporter: Reporter,
+    /// What was found where no record knows of it.
+    pub strays: Strays,
     /// How links are made.
     pub links: Links,
+    /// What the operator says of the previews on a cluster of the project with this path.
+    pub on_cluster: Arc<dyn Fn(&str) -> OnCluster + Send + Sync>,
+    /// What rendering uses.
+    pub tools: Tools,
+    /// What the passwords of previews are derived from.
+    pub password_key: SecretString,
     /// The time.
     pub clock: Clock,
     /// Where artifacts are downloaded to; on the engine's file system.
@@ -88,6 +102,16 @@ pub struct Parts {
     pub unseen_after: i64,
     /// Whether the operator chose our instance id, and so knows of other instances.
     pub instance_is_chosen: bool,
+}
+
+impl Parts {
+    /// The link of a preview, without a path.
+    pub(super) fn link(&self, record: &Preview) -> String {
+        match record.place().map(|place| place.engine) {
+            Some(EngineKind::Kubernetes) => (self.on_cluster)(&record.project_path).links.of(&record.name),
+            _ => self.links.of(&record.name),
+        }
+    }
 }
 
 /// How long a worker has a key before it must say that it still works.
@@ -134,8 +158,10 @@ impl Controller {
             let stop = stop.clone();
             tasks.spawn(async move { this.work(&stop).await });
         }
-        let (this, events_stop) = (self.clone(), stop.clone());
-        tasks.spawn(async move { this.follow_engine(&events_stop).await });
+        for (_, engine) in self.parts.engines.all() {
+            let (this, events, stop) = (self.clone(), engine.events(), stop.clone());
+            tasks.spawn(async move { this.follow_engine(events, &stop).await });
+        }
         let (this, resync_stop) = (self.clone(), stop.clone());
         tasks.spawn(async move { resync::run(&this.parts, resync_every, retention, &resync_stop).await });
         while let Some(ended) = tasks.join_next().await {
@@ -228,7 +254,7 @@ impl Controller {
             Lane::Background => &self.background,
         };
         match &claim.key {
-            WorkKey::MergeRequest(key) => look(parts, *key, claim.lift, claim.thorough).await,
+            WorkKey::MergeRequest(key) => Box::pin(look(parts, *key, claim.lift, claim.thorough)).await,
             WorkKey::Branch(project, branch) => {
                 let mut open = parts.store.previews_of_branch(*project, branch).await?;
                 if open.is_empty() {
@@ -247,10 +273,8 @@ impl Controller {
         }
     }
 
-    /// Turns the engine's events into hints.
-    async fn follow_engine(&self, stop: &CancellationToken) {
-        use tokio::sync::broadcast::error::RecvError;
-        let mut events = self.parts.engine.events();
+    /// Turns an engine's events into hints.
+    async fn follow_engine(&self, mut events: Receiver<MrKey>, stop: &CancellationToken) {
         loop {
             let event = tokio::select! {
                 event = events.recv() => event,

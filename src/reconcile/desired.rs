@@ -1,8 +1,9 @@
 //! What should be, decided from what is. Pure: no I/O, no clock.
 
 use crate::preview::{
-    Changes, Given, Head, Hold, HoldOrigin, JobStatus, Judgement, Lifetime, MergeRequest, MergeRequestState,
-    Preview, ProjectRules, Quoted, Reason, Sha, State, Verdict, rfc3339,
+    Changes, DEFAULT_CLUSTER, Given, Head, Hold, HoldOrigin, Job, JobStatus, Judgement, Lifetime,
+    MergeRequest, MergeRequestState, Place, Preview, ProjectRules, Quoted, Reason, Sha, State, Verdict,
+    rfc3339,
 };
 use crate::render::{FileError, ProjectFile, WaitFor, Workload};
 
@@ -43,6 +44,10 @@ pub struct Facts<'a> {
     pub head: &'a HeadFact,
     /// What the operator allows.
     pub rules: &'a ProjectRules,
+    /// The names of the clusters there are.
+    pub clusters: &'a [String],
+    /// SHA-256 of what the operator's settings add on a cluster, in hexadecimal.
+    pub settings: &'a str,
     /// How many other previews of the project run; counted where the operator limits them.
     pub others: u64,
     /// What we remember.
@@ -56,16 +61,22 @@ pub struct Facts<'a> {
 pub struct Target {
     /// The merge request's head.
     pub sha: Sha,
-    /// The pipeline that counts.
-    pub pipeline_id: u64,
+    /// The pipeline that counts; `None` where the image alone is waited for, and there is none.
+    pub pipeline_id: Option<u64>,
     /// The pipeline's commit; differs from the head with merged results.
     pub pipeline_sha: Sha,
     /// The pipeline's ref, as the API shows it.
     pub pipeline_ref: String,
-    /// Job whose artifact it is.
+    /// Job that made it: the one whose artifact it is, or the newest one of the pipeline that made an image.
     pub job_id: u64,
-    /// That job's name.
-    pub job_name: String,
+    /// Where it is to run.
+    pub place: Place,
+    /// SHA-256 of what the operator's settings add to it, for an engine that they add to.
+    pub settings: Option<String>,
+    /// The merge request's title. Written by a stranger.
+    pub title: String,
+    /// User name of who opened it.
+    pub author: String,
     /// What the project file says.
     pub file: ProjectFile,
     /// When the merge request was read, Unix milliseconds.
@@ -256,69 +267,42 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
         return Desired::Keep(State::Waiting, Reason::NoCommit);
     };
     rules.push(format!("its head is `{}`", sha.short()));
-    let HeadFact::Pipeline(head) = facts.head else {
-        rules.push(String::from("no pipeline of the merge request runs on that commit"));
-        if let Some(serving) = facts.record.and_then(|record| record.serving.as_ref())
-            && serving.sha == *sha
-        {
-            // Pipelines can be deleted; what they built is served all the same.
-            rules.push(String::from("that commit is served already"));
-            return Desired::Keep(State::Ready, Reason::Ready(sha.clone()));
-        }
-        return Desired::Keep(State::Waiting, Reason::NoPipeline(sha.clone()));
-    };
-    let pipeline = head.pipeline.id;
-    rules.push(if head.pipeline.sha == *sha {
-        format!("pipeline {pipeline} is the newest one on that commit")
-    } else {
-        format!("pipeline {pipeline} is the newest one, and its merge commit has that commit as a parent")
-    });
-
-    if file.wait_for == WaitFor::Pipeline {
-        rules.push(String::from("`wait_for: pipeline` asks for all of it"));
-        match head.verdict() {
-            Verdict::Passed => {}
-            Verdict::Running => return Desired::Keep(State::Waiting, Reason::PipelineRunning(pipeline)),
-            Verdict::Blocked(job) => {
-                return Desired::Keep(State::Waiting, Reason::PipelineBlocked(pipeline, Quoted::new(&job)));
+    let head = match facts.head {
+        HeadFact::Pipeline(head) => Some(head),
+        _ if file.wait_for == WaitFor::Image => None,
+        _ => {
+            rules.push(String::from("no pipeline of the merge request runs on that commit"));
+            if let Some(serving) = facts.record.and_then(|record| record.serving.as_ref())
+                && serving.sha == *sha
+            {
+                // Pipelines can be deleted; what they built is served all the same.
+                rules.push(String::from("that commit is served already"));
+                return Desired::Keep(State::Ready, Reason::Ready(sha.clone()));
             }
-            Verdict::Failed(job) => {
-                return Desired::Keep(State::Failed, Reason::PipelineFailed(pipeline, Quoted::new(&job)));
-            }
+            return Desired::Keep(State::Waiting, Reason::NoPipeline(sha.clone()));
         }
-    }
-
-    let Workload::Static(site) = &file.workload else {
-        return Desired::Keep(
-            State::Failed,
-            Reason::FileBroken(String::from("engine kubernetes is not served here")),
-        );
     };
-    let name = Quoted::new(&site.job);
-    let Some(job) = head.job(&site.job) else {
-        return if head.is_finished() {
-            Desired::Keep(State::Skipped, Reason::JobMissing(name, pipeline))
+    if let Some(head) = head {
+        let pipeline = head.pipeline.id;
+        rules.push(if head.pipeline.sha == *sha {
+            format!("pipeline {pipeline} is the newest one on that commit")
         } else {
-            Desired::Keep(State::Waiting, Reason::JobNotYet(name, pipeline))
-        };
-    };
-    match job.status {
-        JobStatus::Unfinished => {
-            return Desired::Keep(State::Waiting, Reason::JobUnfinished(name, pipeline));
-        }
-        JobStatus::Manual => return Desired::Keep(State::Waiting, Reason::JobManual(name, pipeline)),
-        status @ (JobStatus::Failed | JobStatus::Canceled | JobStatus::Skipped) => {
-            return Desired::Keep(State::Failed, Reason::JobFailed(name, pipeline, status));
-        }
-        JobStatus::Success => {}
+            format!("pipeline {pipeline} is the newest one, and its merge commit has that commit as a parent")
+        });
     }
-    rules.push(format!("job {name} (id {}) succeeded", job.id));
-
-    // What was fetched once does not need its artifact any more: it may expire while the preview lives.
-    let release = facts.record.and_then(|record| record.release.as_ref());
-    let fetched = release.is_some_and(|release| release.is_of(sha, job.id));
-    if !job.has_artifact && !fetched {
-        return Desired::Keep(State::Failed, Reason::ArtifactGone(name));
+    let made = match &file.workload {
+        Workload::Static(site) => artifact(facts, head, &file.wait_for, &site.job, sha, rules),
+        Workload::Kubernetes(_) => image(head, &file.wait_for, rules),
+    };
+    let job_id = match made {
+        Ok(job_id) => job_id,
+        Err(desired) => return *desired,
+    };
+    let place = wanted_place(file, facts.rules);
+    if let Some(cluster) = place.cluster.as_ref().filter(|cluster| !facts.clusters.contains(cluster)) {
+        rules.push(format!("the server's settings name no cluster `{cluster}`"));
+        let origin = facts.rules.cluster.as_ref().map(|given| given.origin.clone());
+        return Desired::Keep(State::Failed, Reason::NoCluster { cluster: cluster.clone(), origin });
     }
     // Only who has no place yet may be without one: nobody is sent away for a limit.
     if let Some(Given { value: limit, origin }) = &facts.rules.max_previews
@@ -333,16 +317,123 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
             return Desired::Keep(State::Waiting, reason);
         }
     }
+    let (pipeline_sha, pipeline_ref) = match head {
+        Some(head) => (head.pipeline.sha.clone(), head.pipeline.reference.clone()),
+        None => (sha.clone(), String::new()),
+    };
     Desired::Run(Box::new(Target {
         sha: sha.clone(),
-        pipeline_id: head.pipeline.id,
-        pipeline_sha: head.pipeline.sha.clone(),
-        pipeline_ref: head.pipeline.reference.clone(),
-        job_id: job.id,
-        job_name: job.name.clone(),
+        pipeline_id: head.map(|head| head.pipeline.id),
+        pipeline_sha,
+        pipeline_ref,
+        job_id,
+        settings: place.cluster.is_some().then(|| facts.settings.to_owned()),
+        place,
+        title: facts.merge_request.title.clone(),
+        author: facts.merge_request.author.clone(),
         file: file.clone(),
         seen_at: facts.now,
     }))
+}
+
+/// Where a project's previews are to run.
+pub(super) fn wanted_place(file: &ProjectFile, rules: &ProjectRules) -> Place {
+    match file.workload {
+        Workload::Static(_) => Place::STATIC,
+        Workload::Kubernetes(_) => {
+            Place::cluster(rules.cluster.as_ref().map_or(DEFAULT_CLUSTER, |given| &given.value))
+        }
+    }
+}
+
+/// The job whose artifact is to be served, once it is there.
+fn artifact(
+    facts: Facts<'_>,
+    head: Option<&Head>,
+    wait_for: &WaitFor,
+    name: &str,
+    sha: &Sha,
+    rules: &mut Vec<String>,
+) -> Result<u64, Box<Desired>> {
+    let Some(head) = head else {
+        return Err(Box::new(Desired::Keep(State::Waiting, Reason::NoPipeline(sha.clone()))));
+    };
+    awaited(head, wait_for, rules)?;
+    let job = succeeded(head, name, rules)?;
+    // What was fetched once does not need its artifact any more: it may expire while the preview lives.
+    let release = facts.record.and_then(|record| record.release.as_ref());
+    let fetched = release.is_some_and(|release| release.is_of(sha, job.id));
+    if !job.has_artifact && !fetched {
+        return Err(Box::new(Desired::Keep(State::Failed, Reason::ArtifactGone(Quoted::new(name)))));
+    }
+    Ok(job.id)
+}
+
+/// The newest job that may have made an image, once what is waited for is there.
+fn image(head: Option<&Head>, wait_for: &WaitFor, rules: &mut Vec<String>) -> Result<u64, Box<Desired>> {
+    let Some(head) = head else {
+        rules.push(String::from("`wait_for: image` asks for no pipeline"));
+        return Ok(Head::NO_JOB);
+    };
+    awaited(head, wait_for, rules)?;
+    if let WaitFor::Job(name) = wait_for {
+        return Ok(head.job(name).map_or(Head::NO_JOB, |job| job.id));
+    }
+    let jobs = head.jobs.iter().chain(&head.child_jobs);
+    let newest = jobs.filter(|job| job.status == JobStatus::Success).map(|job| job.id).max();
+    Ok(newest.unwrap_or(Head::NO_JOB))
+}
+
+/// Nothing, once what the project file waits for is there.
+fn awaited(head: &Head, wait_for: &WaitFor, rules: &mut Vec<String>) -> Result<(), Box<Desired>> {
+    let pipeline = head.pipeline.id;
+    match wait_for {
+        WaitFor::Image => {
+            rules.push(String::from("`wait_for: image` asks for the image alone"));
+            Ok(())
+        }
+        WaitFor::Job(name) => succeeded(head, name, rules).map(drop),
+        WaitFor::Pipeline => {
+            rules.push(String::from("`wait_for: pipeline` asks for all of it"));
+            let (state, reason) = match head.verdict() {
+                Verdict::Passed => return Ok(()),
+                Verdict::Running => (State::Waiting, Reason::PipelineRunning(pipeline)),
+                Verdict::Blocked(job) => {
+                    (State::Waiting, Reason::PipelineBlocked(pipeline, Quoted::new(&job)))
+                }
+                Verdict::Failed(job) => (State::Failed, Reason::PipelineFailed(pipeline, Quoted::new(&job))),
+            };
+            Err(Box::new(Desired::Keep(state, reason)))
+        }
+    }
+}
+
+/// The job of this name, once it has succeeded.
+fn succeeded<'a>(head: &'a Head, name: &str, rules: &mut Vec<String>) -> Result<&'a Job, Box<Desired>> {
+    let pipeline = head.pipeline.id;
+    let keep = |state, reason| Err(Box::new(Desired::Keep(state, reason)));
+    let quoted = Quoted::new(name);
+    let Some(job) = head.job(name) else {
+        return if head.is_finished() {
+            keep(State::Skipped, Reason::JobMissing(quoted, pipeline))
+        } else {
+            keep(State::Waiting, Reason::JobNotYet(quoted, pipeline))
+        };
+    };
+    match job.status {
+        JobStatus::Unfinished => keep(State::Waiting, Reason::JobUnfinished(quoted, pipeline)),
+        JobStatus::Manual => keep(State::Waiting, Reason::JobManual(quoted, pipeline)),
+        status @ (JobStatus::Failed | JobStatus::Canceled | JobStatus::Skipped) => {
+            keep(State::Failed, Reason::JobFailed(quoted, pipeline, status))
+        }
+        JobStatus::Success => {
+            let told = format!("job {quoted} (id {}) succeeded", job.id);
+            if !rules.contains(&told) {
+                rules.push(told);
+            }
+            Ok(job)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,13 @@ pub(super) async fn look_around(parts: &Parts) -> Result<(), Error> {
         return Ok(());
     }
     let mut ids: BTreeSet<String> = foreign_instances(&parts.store).await?.into_iter().collect();
-    ids.extend(parts.engine.foreign().await?);
+    for (place, engine) in parts.engines.all() {
+        match engine.foreign().await {
+            Ok(others) => ids.extend(others),
+            // What is there is unknown. Nothing is made there either: an engine touches only what is ours.
+            Err(error) => tracing::warn!(%place, %error, "other instances' things could not be looked for"),
+        }
+    }
     say(parts, &ids).await
 }
 

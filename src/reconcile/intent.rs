@@ -5,6 +5,7 @@
 
 use super::controller::Parts;
 use super::desired::{Decision, Desired, Life};
+use super::engines;
 use super::look::{Error, Next, act_and_tell};
 use crate::preview::{Hold, HoldOrigin, Intent, MergeRequest, Preview, Reason};
 use crate::report::NoteCheck;
@@ -52,7 +53,9 @@ pub(super) async fn stop_unseen(parts: &Parts, mut record: Preview, why: String)
     };
     record.decision.clone_from(&decision.rules);
     // GitLab may be away for long: what it has to be told of the end comes after the end.
-    parts.engine.stop(&record.name).await?;
+    for place in engines::places_of(&record) {
+        parts.engines.stop(&place, &record).await;
+    }
     record.serving = None;
     let head = record.sha.clone();
     act_and_tell(parts, &mut record, &mut saved, &decision, head.as_ref(), NoteCheck::ALL).await

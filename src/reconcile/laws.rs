@@ -11,7 +11,7 @@ use super::plan::{Step, outcome, plan};
 use crate::engine::{Progress, Running, Status};
 use crate::preview::{
     Changes, Deployment, Head, Hold, HoldOrigin, Job, JobStatus, MergeRequest, MergeRequestState, MrKey,
-    Pipeline, Preview, ProjectRules, Reason, Release, Sha, State,
+    Pipeline, Place, Preview, ProjectRules, Reason, Release, Sha, State,
 };
 use crate::render::ProjectFile;
 
@@ -208,6 +208,8 @@ impl World {
             created_at: None,
             source_project_id: Some(if self.fork { 43 } else { 42 }),
             draft: false,
+            title: String::new(),
+            author: String::new(),
             labels: self.excluded.then(|| "no-preview".into()).into_iter().collect(),
             diff: None,
         }
@@ -255,6 +257,8 @@ impl World {
             file: &file,
             changes: &Changes::Unknown,
             head: &head,
+            clusters: &[],
+            settings: "",
             rules: &ProjectRules::default(),
             others: 0,
             record: self.record.as_ref(),
@@ -270,6 +274,7 @@ impl World {
             Preview::new(KEY, "acme/web", |name| format!("http://{name}.example"), self.now)
         });
         record.hold = record.hold.filter(|hold| hold.sha == merge_request.sha);
+        record.move_to(&Place::STATIC);
         settle(&mut record, &self.engine, self.now);
         let planned = plan(&decided, &record, &self.engine);
         if matches!(decided, Desired::Gone(_)) && !planned.is_empty() {
@@ -314,6 +319,7 @@ impl World {
                     submitted_at: self.now,
                     settled_at: None,
                     failure: None,
+                    settings: target.settings.clone(),
                 };
                 if !has {
                     release.failure = Some("there is no artifact".into());

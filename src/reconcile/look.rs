@@ -1,19 +1,18 @@
 //! One look at one merge request: observe, decide, act, tell.
 
-use std::time::Duration;
-
+use super::act::{Acted, act};
 use super::brake::{self, Word};
 use super::controller::Parts;
 use super::desired::{
-    Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator,
+    Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator, wanted_place,
 };
-use super::plan::{Step, outcome, plan};
-use super::{apply, commit_status, foreign, intent, observe, orders, places, sweep, unseen};
-use crate::engine::{Progress, Status};
+use super::plan::outcome;
+use super::{apply, commit_status, foreign, intent, observe, orders, places, sweep, unreachable, unseen};
+use crate::engine::Progress;
 use crate::gitlab::EnvironmentState;
 use crate::preview::{
-    Changes, FileAt, Hold, HoldOrigin, JobOrder, Judgement, MergeRequest, MrKey, Preview, ProjectRules,
-    Reason, Serving, Sha, State,
+    Changes, FileAt, Hold, HoldOrigin, JobOrder, Judgement, MergeRequest, MrKey, Place, Preview, Reason,
+    Serving, Sha, State,
 };
 use crate::report::{NoteCheck, note_is_due};
 
@@ -34,7 +33,12 @@ pub(super) enum Error {
     #[error(transparent)]
     GitLab(#[from] crate::gitlab::Error),
     #[error(transparent)]
-    Engine(#[from] crate::engine::Error),
+    Engine(crate::engine::Error),
+    /// What a cluster was asked, it did not do.
+    #[error("{error}")]
+    Place { place: Place, error: crate::engine::Error },
+    #[error("the server's settings do not name {0} any more; what is there is removed once they do again")]
+    NoPlace(Place),
     #[error(transparent)]
     Store(#[from] crate::store::Error),
     #[error(transparent)]
@@ -61,11 +65,11 @@ impl From<crate::report::Error> for Error {
 /// How soon an engine that works is asked again when its event was missed.
 const ENGINE_FALLBACK: i64 = 5_000;
 
+/// How soon what is waited for outside GitLab, such as an image, is asked for again, milliseconds.
+const AWAITED: i64 = 5_000;
+
 /// A look that is done never asks for another one sooner than this.
 pub(super) const SOONEST: i64 = 1_000;
-
-/// How long a look waits for an engine that is nearly done, so that people are told once instead of twice.
-const SETTLE: Duration = Duration::from_millis(300);
 
 /// How often a preview that is ready is looked at in full, milliseconds. Each is early by up to a tenth, so that those
 /// that became ready together are looked at apart.
@@ -139,7 +143,8 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         }
         None => None,
     };
-    let (mut decision, file, changes) = decide(parts, &merge_request, record.as_ref(), order).await?;
+    let Decided { mut decision, file, changes, place } =
+        decide(parts, &merge_request, record.as_ref(), order).await?;
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
         orders::refuse(parts, key, order, "its head has no `.greenroom.yml`, so it gets no preview").await?;
@@ -155,12 +160,16 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     let mut record = record.take().unwrap_or_else(|| {
         Preview::new(key, &merge_request.project_path, |name| parts.links.of(name), parts.clock.now())
     });
-    record.engine = parts.engine.name().to_owned();
+    if let Some(place) = place.filter(|_| !record.has_begun()) {
+        // Nothing is anywhere yet. What has begun moves when it is deployed.
+        record.move_to(&place);
+    }
     if thorough || record.looked_at == 0 {
         record.looked_at = now;
     }
     record.file = file.or(record.file);
     orders::note(&mut record, order);
+    parts.strays.take_up(&mut record);
     note_facts(&mut record, &merge_request, &decision);
     if let Changes::Compared(compared) = changes {
         record.compared = Some(compared);
@@ -194,12 +203,22 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     brake::settle(parts, &record, word, next).await
 }
 
+/// What a look has decided, and what it found out on the way.
+struct Decided {
+    decision: Decision,
+    /// The project file, to be kept.
+    file: Option<FileAt>,
+    changes: Changes,
+    /// Where it is to run.
+    place: Option<Place>,
+}
+
 async fn decide(
     parts: &Parts,
     merge_request: &MergeRequest,
     record: Option<&Preview>,
     order: Option<&JobOrder>,
-) -> Result<(Decision, Option<FileAt>, Changes), Error> {
+) -> Result<Decided, Error> {
     let now = parts.clock.now();
     let rules = (parts.rules)(&merge_request.project_path);
     let (mut file, mut head, mut kept) = (FileFact::NotRead, HeadFact::NotRead, None);
@@ -224,10 +243,27 @@ async fn decide(
     }
     let others = places::others(parts, merge_request.key, &rules).await?;
     let (file, head) = (&file, &head);
-    let facts = Facts { merge_request, file, changes: &changes, head, rules: &rules, others, record, now };
+    let clusters = parts.engines.clusters();
+    let on_cluster = (parts.on_cluster)(&merge_request.project_path);
+    let facts = Facts {
+        merge_request,
+        file,
+        changes: &changes,
+        head,
+        rules: &rules,
+        clusters: &clusters,
+        settings: &on_cluster.digest,
+        others,
+        record,
+        now,
+    };
     let mut decision = desired(facts);
     orders::tell(&mut decision, order.filter(|_| matches!(head, HeadFact::Pipeline(_))), left_to_jobs);
-    Ok((decision, kept, changes))
+    let place = match file {
+        FileFact::Present(file) => Some(wanted_place(file, &rules)),
+        _ => None,
+    };
+    Ok(Decided { decision, file: kept, changes, place })
 }
 
 /// A person stopped the environment in GitLab's own page. There is no webhook for it.
@@ -289,20 +325,29 @@ pub(super) async fn act_and_tell(
 ) -> Result<Next, Error> {
     let rules = (parts.rules)(&record.project_path);
     let standing = places::Standing::of(record);
-    let url = parts.links.of(&record.name);
+    let url = parts.link(record);
     if record.url != url {
         // The operator has moved the previews.
         record.url = url;
         apply::unless_refused(parts.reporter.link_environment(record).await)?;
     }
     apply::unless_refused(parts.reporter.recover_deployment(record).await)?;
-    let acted = act(parts, record, saved, &decision.desired, head, &rules).await?;
-    let Acted { status, left, head_moved } = acted;
+    let acted = match act(parts, record, saved, &decision.desired, head, &rules).await {
+        Err(error @ (Error::Place { .. } | Error::NoPlace(_))) => {
+            return unreachable::tell(parts, record, saved, &decision.desired, head, note, error).await;
+        }
+        acted => acted?,
+    };
+    let Acted { status, left, head_moved, waits, remains } = acted;
     if head_moved {
         return Ok(Next::At(parts.clock.now()));
     }
 
-    let (state, reason) = outcome(&decision.desired, record, &status, &left);
+    let (state, reason) = match &waits {
+        Some(reason) => (State::Waiting, reason.clone()),
+        None => outcome(&decision.desired, record, &status, &left),
+    };
+    record.waits_for.clone_from(&status.waits_for);
     let now = parts.clock.now();
     record.enter(state, &reason, head);
     if let Some(order) = &mut record.order {
@@ -322,7 +367,10 @@ pub(super) async fn act_and_tell(
         (Desired::Run(_), Some((_, _, Progress::Trouble(why)))) => Some(why),
         _ => None,
     };
+    let serves_there = record.serving.take().filter(|_| !record.leaving.is_empty());
     record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
+    // Until it serves where it goes to, it serves where it comes from.
+    record.serving = record.serving.take().or(serves_there);
     record.expires_at = end_of_life(decision.life, record, &decision.desired);
     record.at_rest = reason.is_at_rest();
     record.note_begun |= note_is_due(state);
@@ -337,6 +385,15 @@ pub(super) async fn act_and_tell(
     }
     if reason == Reason::ChangesUnknown {
         return Err(Error::ChangesUnknown);
+    }
+    if !remains.is_empty() {
+        return Err(Error::Left(remains.join("; ")));
+    }
+    if let Some(Reason::RegistryTrouble(why)) = waits {
+        return Err(Error::Trouble(why));
+    }
+    if waits.is_some() {
+        return Ok(Next::At(now + AWAITED));
     }
     match state {
         State::Stopping => Err(Error::Left(left.join("; "))),
@@ -360,89 +417,6 @@ fn next_look(record: &Preview, now: i64) -> Next {
     }
 }
 
-/// How acting came out.
-struct Acted {
-    /// What the engine has now.
-    status: Status,
-    /// What a removal has left, in words.
-    left: Vec<String>,
-    /// Whether the merge request moved on meanwhile, or its place was taken, so that nothing was deployed.
-    head_moved: bool,
-}
-
-/// Plans and does the steps.
-async fn act(
-    parts: &Parts,
-    record: &mut Preview,
-    saved: &mut Option<Preview>,
-    desired: &Desired,
-    head: Option<&Sha>,
-    rules: &ProjectRules,
-) -> Result<Acted, Error> {
-    let watch = parts.awaited.watch(record.key, parts.engine.events());
-    let status = parts.engine.status(&record.name).await?;
-    apply::settle(parts, record, &status);
-    let steps = plan(desired, record, &status);
-    let deploys = steps.iter().any(|step| matches!(step, Step::Deploy(_)));
-    // Told before it is begun: a crash in between leaves no state behind that never was.
-    let begun = match desired {
-        // Once: while something is left, the reason names it.
-        Desired::Gone(reason) if !steps.is_empty() && record.state != State::Stopping => {
-            record.environment_seen = false;
-            Some((State::Stopping, reason.clone()))
-        }
-        // What is tried again is not told again; only its outcome is.
-        Desired::Run(target) if deploys && !matches!(progress(&status), Some(Progress::Trouble(_))) => {
-            Some((State::Deploying, Reason::Deploying(target.sha.clone())))
-        }
-        _ => None,
-    };
-    let mut acted = Acted { status, left: Vec::new(), head_moved: false };
-    if let Some((state, reason)) = begun {
-        let untold = record.clone();
-        record.enter(state, &reason, head);
-        if deploys && !places::take(parts, record, saved, rules).await? {
-            *record = untold;
-            acted.head_moved = true;
-            return Ok(acted);
-        }
-        keep(parts, record, saved).await?;
-    }
-
-    for step in &steps {
-        match apply::step(parts, record, saved, step).await? {
-            apply::Done::Yes => {}
-            apply::Done::Left(remains) => {
-                acted.left = remains;
-                break;
-            }
-            apply::Done::HeadMoved => {
-                acted.head_moved = true;
-                return Ok(acted);
-            }
-        }
-    }
-
-    if deploys && progress(&parts.engine.status(&record.name).await?) == Some(&Progress::Working) {
-        watch.event(SETTLE).await;
-    } else {
-        drop(watch);
-    }
-    acted.status = parts.engine.status(&record.name).await?;
-    apply::settle(parts, record, &acted.status);
-    if deploys {
-        let ends = |step: &Step| matches!(step, Step::FinishDeployment(_));
-        for step in plan(desired, record, &acted.status).into_iter().filter(ends) {
-            apply::step(parts, record, saved, &step).await?;
-        }
-    }
-    Ok(acted)
-}
-
-fn progress(status: &Status) -> Option<&Progress> {
-    status.pending.as_ref().map(|(_, _, progress)| progress)
-}
-
 /// Saves the record when it changed, with a line of history when state or reason did.
 pub(super) async fn keep(
     parts: &Parts,
@@ -463,7 +437,13 @@ pub(super) async fn keep(
     }
     let told = |preview: &Preview| (preview.state, preview.reason.clone());
     let news = saved.as_ref().map(told) != Some(told(record)) && !record.reason.is_empty();
-    parts.store.save(record, news.then_some(&*record.reason)).await?;
+    let progress = saved.as_ref().is_some_and(|saved| saved.waits_for != record.waits_for);
+    let line = if news {
+        Some(record.reason.clone())
+    } else {
+        (progress && !record.waits_for.is_empty()).then(|| record.waits_for.join("; "))
+    };
+    parts.store.save(record, line.as_deref()).await?;
     if news {
         tracing::info!(mr.key = %record.key, state = %record.state, reason = record.reason, "told");
     }

@@ -32,24 +32,30 @@
 //!   was seen to be available counts.
 //! * *Two previews want a project's last place*: one transaction gives it to one of them; the other looks again, and waits.
 
+mod act;
 mod admission;
 mod apply;
 mod awaited;
 mod brake;
 mod commit_status;
 mod controller;
+mod deploy;
 mod desired;
+mod engines;
 mod foreign;
 mod intent;
 #[cfg(test)]
 mod laws;
 mod look;
+mod manifests;
+mod moving;
 mod observe;
 mod orders;
 mod places;
 mod plan;
 mod resync;
 mod sweep;
+mod unreachable;
 mod unseen;
 mod uploads;
 
@@ -58,6 +64,9 @@ pub use awaited::Awaited;
 pub use brake::{Brake, BrakeState};
 pub use controller::{Controller, Links, Parts};
 pub use desired::{Decision, Desired, Facts, FileFact, HeadFact, Life, Target, desired};
+pub use engines::Engines;
 pub use foreign::{foreign_instances, forget_foreign_instances};
+pub use manifests::OnCluster;
+pub use moving::Strays;
 pub use plan::{Step, plan};
 pub use uploads::{UploadError, Uploads};

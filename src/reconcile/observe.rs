@@ -67,10 +67,15 @@ pub(super) async fn head(
     let Some(pipeline) = counting(forge, merge_request, sha).await? else { return Ok(HeadFact::NoPipeline) };
     let project = pipeline.project_id;
     let jobs = forge.jobs(project, pipeline.id).await?;
-    let found = match &file.workload {
-        Workload::Static(site) => jobs.iter().any(|job| job.name == site.job),
-        Workload::Kubernetes(_) => false,
+    let own = match &file.workload {
+        Workload::Static(site) => Some(&site.job),
+        Workload::Kubernetes(_) => None,
     };
+    let awaited = if let WaitFor::Job(name) = &file.wait_for { Some(name) } else { None };
+    let here = |name: &&String| jobs.iter().any(|job| job.name == **name);
+    // An image may be of any job that the pipeline has, in its children too.
+    let any = own.is_none() && file.wait_for == WaitFor::Pipeline;
+    let found = !any && own.iter().chain(&awaited).all(here);
     let bridges = if found && file.wait_for != WaitFor::Pipeline {
         Vec::new()
     } else {

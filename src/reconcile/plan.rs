@@ -3,14 +3,14 @@
 use super::desired::{Desired, Target};
 use crate::engine::{Progress, Status};
 use crate::gitlab::DeploymentOutcome;
-use crate::preview::{Preview, Reason, Release, State};
+use crate::preview::{EngineKind, Preview, Reason, Release, State};
 
 /// One step. Each is idempotent and may be repeated after a crash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Bring our GitLab deployment to a final status.
     FinishDeployment(DeploymentOutcome),
-    /// Fetch the target's artifact and, when it is news, hand it to the engine.
+    /// Make ready what the target needs and, when it is news, hand it to the engine.
     Deploy(Box<Target>),
     /// Remove everything the engine has.
     StopEngine,
@@ -22,7 +22,7 @@ pub enum Step {
 pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
     let mut steps = Vec::new();
     // First of all: GitLab may be slow or refuse what comes next.
-    if matches!(desired, Desired::Gone(_)) && !status.is_gone() {
+    if matches!(desired, Desired::Gone(_)) && (!status.is_gone() || !record.leaving.is_empty()) {
         steps.push(Step::StopEngine);
     }
     if let Some(outcome) = deployment_outcome(desired, record, status) {
@@ -48,7 +48,9 @@ pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
 /// Whether the engine has this target already, works on it, or is known to be unable to serve it.
 fn is_settled(target: &Target, record: &Preview, status: &Status) -> bool {
     let Some(release) = &record.release else { return false };
-    let same = release.is_of(&target.sha, target.job_id);
+    let here = record.place().is_some_and(|place| place == target.place);
+    let known = release.settings == target.settings || release.job_id == Release::UNKNOWN_JOB;
+    let same = here && known && release.is_of(&target.sha, target.job_id);
     // After a trouble of the engine's own the same order is worth another try.
     let pending = matches!(pending(release, status), Some(Progress::Working | Progress::Failed(_)));
     same && (release.failure.is_some() || serves(release, status) || pending)
@@ -115,7 +117,7 @@ pub(super) fn outcome(
             }
             match (&release.failure, pending(release, status)) {
                 (Some(why), _) | (None, Some(Progress::Failed(why))) => {
-                    (State::Failed, Reason::ArtifactRefused(why.clone()))
+                    (State::Failed, refused(target, release, why.clone()))
                 }
                 (None, Some(Progress::Trouble(why))) => (State::Failed, Reason::EngineFailed(why.clone())),
                 _ => (State::Deploying, Reason::Deploying(target.sha.clone())),
@@ -124,10 +126,19 @@ pub(super) fn outcome(
     }
 }
 
+/// Why what was ordered is not served, in the words of its engine.
+fn refused(target: &Target, release: &Release, why: String) -> Reason {
+    match target.place.engine {
+        EngineKind::Static => Reason::ArtifactRefused(why),
+        EngineKind::Kubernetes if release.was_submitted() => Reason::NotReady(why),
+        EngineKind::Kubernetes => Reason::Undeployable(why),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preview::{Deployment, MrKey, Sha};
+    use crate::preview::{Deployment, MrKey, Place, Sha};
     use crate::render::ProjectFile;
 
     fn sha(digit: &str) -> Sha {
@@ -137,11 +148,14 @@ mod tests {
     fn target(digit: &str, job_id: u64) -> Box<Target> {
         Box::new(Target {
             sha: sha(digit),
-            pipeline_id: 1,
+            pipeline_id: Some(1),
             pipeline_sha: sha(digit),
             pipeline_ref: "refs/merge-requests/7/head".into(),
             job_id,
-            job_name: "build".into(),
+            place: Place::STATIC,
+            settings: None,
+            title: String::new(),
+            author: String::new(),
             file: ProjectFile::parse("version: 1\nengine: static\nstatic: {job: build}\n").unwrap(),
             seen_at: 0,
         })
@@ -152,6 +166,7 @@ mod tests {
         let mut record =
             Preview::new(MrKey::new(42, 7), "acme/web", |name| format!("http://{name}.example"), 1);
         record.state = State::Deploying;
+        record.move_to(&Place::STATIC);
         record.environment_id = Some(1);
         record.deployment =
             Some(Deployment { id: Some(5), sha: sha("a"), reference: "feature".into(), finished: false });
@@ -162,6 +177,7 @@ mod tests {
             submitted_at: 1,
             settled_at: None,
             failure: None,
+            settings: None,
         });
         record
     }

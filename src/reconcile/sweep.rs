@@ -15,11 +15,12 @@
 //!   read.
 
 use super::controller::Parts;
+use super::engines::{place_of, places_of};
 use super::foreign;
 use super::look::Error;
 use crate::gitlab::Environment;
 use crate::preview::{
-    Deployment, MrKey, Preview, PreviewName, ProjectId, Reason, Release, Serving, State, WorkKey,
+    Deployment, MrKey, Place, Preview, PreviewName, ProjectId, Reason, Release, Serving, State, WorkKey,
     merge_request_of_environment,
 };
 use crate::report::instance_of;
@@ -52,20 +53,44 @@ async fn all(parts: &Parts) -> Result<(), Error> {
         )
     });
     parts.health.set("unserved", warning.into_iter().collect());
-    for name in parts.engine.inventory().await? {
+    for (place, engine) in parts.engines.all() {
+        match engine.inventory().await {
+            Ok(names) => there(parts, &previews, place, names).await?,
+            // What is there is unknown, which is not nothing.
+            Err(error) => {
+                tracing::warn!(%place, %error, "what nobody remembers could not be looked for there");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks through what a place has of our instance.
+async fn there(
+    parts: &Parts,
+    previews: &[Preview],
+    place: &Place,
+    names: Vec<PreviewName>,
+) -> Result<(), Error> {
+    for name in names {
         let known = previews.iter().find(|preview| preview.name == name);
         let Some(key) = known.map(|preview| preview.key).or_else(|| name.key()) else {
             tracing::warn!(preview.name = %name, "the engine has something that belongs to no merge request");
             continue;
         };
         match known {
-            Some(preview) if preview.state != State::Stopped => {}
+            Some(preview) if preview.state != State::Stopped => {
+                if !places_of(preview).contains(place) {
+                    parts.strays.add(preview.key, place.clone());
+                    parts.store.enqueue(&[WorkKey::MergeRequest(key)], parts.clock.now()).await?;
+                }
+            }
             Some(_) => parts.store.enqueue(&[WorkKey::MergeRequest(key)], parts.clock.now()).await?,
             None => {
                 let of_project = |preview: &&Preview| preview.key.project_id == key.project_id;
                 let path = previews.iter().find(of_project).map(|preview| preview.project_path.clone());
                 let gone = previews.iter().find(|preview| preview.key == key);
-                found(parts, key, path.unwrap_or_default(), Some(name), None, gone).await?;
+                found(parts, key, path.unwrap_or_default(), Some(name), (None, place), gone).await?;
             }
         }
     }
@@ -98,7 +123,8 @@ pub(super) async fn environments(parts: &Parts, project: ProjectId) -> Result<()
                 None => parts.forge.project_path(project).await?,
             };
             let name = known.as_ref().map(|known| known.name.clone());
-            found(parts, key, path, name, Some(environment), known.as_ref()).await?;
+            let place = known.as_ref().map_or(Place::STATIC, place_of);
+            found(parts, key, path, name, (Some(environment), &place), known.as_ref()).await?;
         }
     }
     parts.store.note(&note, &now.to_string()).await?;
@@ -111,7 +137,7 @@ async fn found(
     key: MrKey,
     project_path: String,
     name: Option<PreviewName>,
-    environment: Option<Environment>,
+    (environment, place): (Option<Environment>, &Place),
     gone: Option<&Preview>,
 ) -> Result<(), Error> {
     let now = parts.clock.now();
@@ -120,8 +146,9 @@ async fn found(
         record.url = parts.links.of(&name);
         record.name = name;
     }
-    parts.engine.name().clone_into(&mut record.engine);
-    let status = parts.engine.status(&record.name).await?;
+    record.move_to(place);
+    record.url = parts.link(&record);
+    let status = parts.engines.status(place, &record).await?;
     if let Some(running) = status.serving {
         let serving = Serving { sha: running.sha, since: running.since };
         record.release = Some(Release::found(&serving, &running.digest));

@@ -189,6 +189,7 @@ impl State {
         let parent = project.forked_from.and_then(|parent| self.projects.get(&parent));
         let role = project.role_of(caller.user);
         let access = (role > 0).then(|| json!({ "access_level": role, "notification_level": 3 }));
+        let host = self.url.split_once("://").map_or("", |(_, host)| host).trim_end_matches('/');
         let more = json!({
             "permissions": { "project_access": access, "group_access": null },
             "archived": false,
@@ -197,6 +198,7 @@ impl State {
             "jobs_enabled": true,
             "builds_access_level": "enabled",
             "environments_access_level": "enabled",
+            "container_registry_image_prefix": format!("registry.{host}/{}", project.path),
             "merge_method": "merge",
             "only_allow_merge_if_pipeline_succeeds": false,
             "ci_config_path": null,

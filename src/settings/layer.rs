@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::Problem;
+use super::cluster::{self, Cluster};
 use super::project::{self, Table};
 use super::secret_file::secret_text;
 
@@ -94,13 +95,15 @@ pub(super) struct Layers {
     pub(super) unknown: Vec<String>,
     /// The file's `[[project]]` tables.
     pub(super) tables: Vec<Table>,
+    /// The file's `[[cluster]]` tables.
+    pub(super) clusters: Vec<Cluster>,
 }
 
 impl Layers {
     pub(super) fn read(config: Option<&Path>, flags: Layer, problems: &mut Vec<Problem>) -> Self {
-        let (mut layers, mut tables) = (Vec::new(), Vec::new());
+        let (mut layers, mut tables, mut clusters) = (Vec::new(), Vec::new(), Vec::new());
         match parse(DEFAULTS, None, problems) {
-            Ok((defaults, _)) => layers.push(defaults),
+            Ok((defaults, ..)) => layers.push(defaults),
             Err(problem) => problems.push(problem),
         }
         let known: Vec<String> = layers.iter().flat_map(|layer| layer.0.keys().cloned()).collect();
@@ -112,8 +115,8 @@ impl Layers {
                 remedy: String::from("give the path of a readable file with --config"),
             });
             match file.and_then(|text| parse(&text, Some(&name), problems)) {
-                Ok((layer, found)) => {
-                    tables = found;
+                Ok((layer, found, reached)) => {
+                    (tables, clusters) = (found, reached);
                     refuse_unknown(&layer, &known, problems);
                     layers.push(layer);
                 }
@@ -127,7 +130,7 @@ impl Layers {
             let files = read_secret_files(&mut layer, problems);
             (layer, files)
         };
-        Self { all: layers.into_iter().map(with_files).collect(), unknown, tables }
+        Self { all: layers.into_iter().map(with_files).collect(), unknown, tables, clusters }
     }
 
     /// The winning value of `key`. An empty one counts as not set, so that the layer below shows through; only a flag
@@ -160,7 +163,7 @@ fn parse(
     text: &str,
     file: Option<&str>,
     problems: &mut Vec<Problem>,
-) -> Result<(Layer, Vec<Table>), Problem> {
+) -> Result<(Layer, Vec<Table>, Vec<Cluster>), Problem> {
     let invalid = |error: toml::de::Error| Problem {
         name: format!(
             "{}:{}",
@@ -170,17 +173,20 @@ fn parse(
         problem: format!("is not valid TOML: {}", error.message()),
         remedy: String::from("compare with the documented defaults: `greenroom defaults`"),
     };
-    let (mut layer, mut tables) = (Layer::default(), Vec::new());
+    let (mut layer, mut tables, mut clusters) = (Layer::default(), Vec::new(), Vec::new());
     for (key, value) in DeTable::parse(text).map_err(invalid)?.into_inner() {
         let line = line_at(text, key.span().start);
         match (key.get_ref().as_ref(), file, value.get_ref()) {
             (project::KEY, Some(file), DeValue::Array(items)) => {
                 tables = project::read(items, &|at| line_at(text, at), file, problems);
             }
-            (project::KEY, Some(file), _) => problems.push(Problem {
-                name: format!("{file}:{line}: project"),
+            (cluster::KEY, Some(file), DeValue::Array(items)) => {
+                clusters = cluster::read(items, &|at| line_at(text, at), file, problems);
+            }
+            (key @ (project::KEY | cluster::KEY), Some(file), _) => problems.push(Problem {
+                name: format!("{file}:{line}: {key}"),
                 problem: String::from("is no list of tables"),
-                remedy: String::from("write `[[project]]`, with two brackets, before each"),
+                remedy: format!("write `[[{key}]]`, with two brackets, before each"),
             }),
             (key, ..) => {
                 let origin = file.map_or(Origin::Default, |name| Origin::File(name.to_owned(), line));
@@ -190,7 +196,7 @@ fn parse(
             }
         }
     }
-    Ok((layer, tables))
+    Ok((layer, tables, clusters))
 }
 
 /// The line of a place in `text`, counted from 1.
@@ -313,13 +319,22 @@ fn read_secret_files(layer: &mut Layer, problems: &mut Vec<Problem>) -> BTreeMap
 
 /// The secret in a file: its lines, trimmed, with commas between them. `name` is the setting that names the file.
 pub(super) fn read_secret(path: &str, name: String) -> Result<String, Problem> {
+    read_file(path, name, secret_text)
+}
+
+/// The secret in a file, as `text_of` takes it from the file's contents.
+pub(super) fn read_file(
+    path: &str,
+    name: String,
+    text_of: impl Fn(&str) -> Option<String>,
+) -> Result<String, Problem> {
     let text = std::fs::read_to_string(path.trim()).map_err(|error| Problem {
         name: name.clone(),
         problem: format!("`{path}` cannot be read ({error})"),
         remedy: String::from("give the path of a readable file that holds the secret"),
     })?;
     // A secret that was meant and is not there must not pass for one that was not meant.
-    secret_text(&text).ok_or_else(|| Problem {
+    text_of(&text).ok_or_else(|| Problem {
         name,
         problem: format!("`{path}` is empty"),
         remedy: String::from("write the secret into the file, or unset the variable"),

@@ -5,7 +5,9 @@
 
 mod address;
 mod ci;
+mod cluster;
 mod layer;
+mod on_cluster;
 mod problem;
 mod project;
 mod projects;
@@ -20,7 +22,12 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use ci::{JobSettings, job_settings};
+pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};
+pub use on_cluster::{
+    Cidr, Domain, EgressRule, GatewayName, Label, Limits, OnCluster, PodSecurityLevel, Risk, SharedSecret,
+    Span, Texts,
+};
 pub use problem::{Problem, Problems};
 pub use project::{ProjectSettings, Projects, TokenFile};
 pub use projects::ProjectFilter;
@@ -65,6 +72,8 @@ pub struct Settings {
     pub projects: ProjectFilter,
     /// What holds for each of them.
     pub per_project: Projects,
+    /// The clusters there are.
+    pub clusters: Vec<Cluster>,
     /// How often everything is looked at.
     pub resync_interval: Duration,
     /// How long GitLab may not show a merge request before that is told.
@@ -274,6 +283,8 @@ impl Reader {
                 if label { Ok(text.to_owned()) } else { Err(String::from("is no valid id")) }
             }),
         };
+        let kubeconfig = self.layers.get("kubeconfig").map(|value| (value.text, value.origin));
+        let clusters = cluster::with_default(self.layers.clusters.clone(), kubeconfig);
         let data_dir = data_dir?;
         let public = public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
         let job_audience = self.layers.get("job_audience").map(|value| value.text).or(public);
@@ -297,6 +308,7 @@ impl Reader {
             data_dir,
             projects: projects?,
             per_project: commit_status.map(|_| per_project.clone())?,
+            clusters,
             resync_interval: resync_interval?,
             unseen_after: unseen_after?,
             brake_settle: brake_settle?,
@@ -334,7 +346,15 @@ impl Reader {
             let TokenFile { path, token } = &given.value;
             SecretFile::new(Secret::ProjectToken(i), given.origin.clone(), path, token.expose_secret())
         });
-        secrets.into_iter().filter_map(file).chain(of_tables).collect()
+        let shared = per_project.shared_secrets().enumerate().map(|(i, (origin, secret))| {
+            SecretFile::new(
+                Secret::OnCluster(i),
+                origin.to_owned(),
+                secret.path(),
+                secret.text().expose_secret(),
+            )
+        });
+        secrets.into_iter().filter_map(file).chain(of_tables).chain(shared).collect()
     }
 
     fn warnings(&self, listen: SocketAddr, public_url: &Url) -> Vec<String> {

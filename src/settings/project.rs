@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeValue, ValueDeserializer};
 
 use super::layer::{Layers, flat, read_secret};
+use super::on_cluster::{Keys, OnCluster, SharedSecret};
 use super::{Problem, ProjectFilter};
 use crate::preview::{CommitStatusMode, EngineKind, Given, Lifetime, ProjectRules};
 
@@ -46,6 +47,9 @@ pub struct ProjectSettings {
     pub max_previews: Given<Option<u64>>,
     /// What commit statuses are for.
     pub commit_status: Given<CommitStatusMode>,
+    /// What holds on a cluster.
+    #[serde(flatten)]
+    pub on_cluster: OnCluster,
 }
 
 impl ProjectSettings {
@@ -55,6 +59,8 @@ impl ProjectSettings {
             engines: bound(&self.engines),
             max_lifetime: bound(&self.max_lifetime),
             max_previews: bound(&self.max_previews),
+            cluster: bound(&self.on_cluster.cluster)
+                .map(|Given { value, origin }| Given { value: value.0, origin }),
         }
     }
 }
@@ -103,15 +109,27 @@ impl Projects {
             max_lifetime: default(),
             max_previews: default(),
             commit_status: self.commit_status.clone(),
+            on_cluster: OnCluster::default(),
         };
         for table in self.tables.iter().filter(|table| table.projects.serves(path)) {
             table.lay_over(&mut settings);
         }
         settings
     }
+
+    /// The secrets of tables that are about clusters, each with where its file was named.
+    pub fn shared_secrets(&self) -> impl Iterator<Item = (&str, &SharedSecret)> {
+        self.tables.iter().flat_map(|table| table.on_cluster.files())
+    }
 }
 
-fn default<T: Default>() -> Given<T> {
+pub(super) fn lay<T: Clone>(under: &mut Given<Option<T>>, over: Option<&Given<T>>) {
+    if let Some(Given { value, origin }) = over {
+        *under = Given { value: Some(value.clone()), origin: origin.clone() };
+    }
+}
+
+pub(super) fn default<T: Default>() -> Given<T> {
     Given { value: T::default(), origin: String::from("default") }
 }
 
@@ -130,15 +148,11 @@ pub(super) struct Table {
     max_lifetime: Option<Given<Lifetime>>,
     max_previews: Option<Given<u64>>,
     commit_status: Option<Given<CommitStatusMode>>,
+    on_cluster: Keys,
 }
 
 impl Table {
     fn lay_over(&self, settings: &mut ProjectSettings) {
-        fn lay<T: Clone>(under: &mut Given<Option<T>>, over: Option<&Given<T>>) {
-            if let Some(Given { value, origin }) = over {
-                *under = Given { value: Some(value.clone()), origin: origin.clone() };
-            }
-        }
         lay(&mut settings.gitlab_token_file, self.gitlab_token_file.as_ref());
         lay(&mut settings.engines, self.engines.as_ref());
         lay(&mut settings.max_lifetime, self.max_lifetime.as_ref());
@@ -146,6 +160,7 @@ impl Table {
         if let Some(mode) = &self.commit_status {
             settings.commit_status = mode.clone();
         }
+        self.on_cluster.lay_over(&mut settings.on_cluster);
     }
 }
 
@@ -184,8 +199,12 @@ fn one(
         let key = key.get_ref().as_ref();
         let origin = origin(file, line);
         let name = format!("{file}:{line}: {key}");
-        let text = toml::Value::deserialize(ValueDeserializer::from(value.clone()));
-        let text = text.map(|value| flat(&value)).unwrap_or_default();
+        let value = toml::Value::deserialize(ValueDeserializer::from(value.clone()));
+        let value = value.unwrap_or_else(|_| toml::Value::String(String::new()));
+        let text = flat(&value);
+        if read.on_cluster.take((key, value), &origin, &name, problems) {
+            continue;
+        }
         let list = || text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned);
         let outcome = match key {
             "match" => match ProjectFilter::new(&list().collect::<Vec<_>>()) {
@@ -235,7 +254,7 @@ fn one(
                 .map_err(|error| (format!("`{text}` {error}"), "use `off`, `info` or `required`")),
             _ => Err((
                 String::from("is no setting of a project"),
-                "use match, gitlab_token_file, engines, max_lifetime, max_previews or commit_status",
+                "see the tables at the end of `greenroom defaults`",
             )),
         };
         if let Err((problem, remedy)) = outcome {

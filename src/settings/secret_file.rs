@@ -14,6 +14,8 @@ pub enum Secret {
     GitLabToken,
     /// The API token for the projects of a table, by its place among those that have one.
     ProjectToken(usize),
+    /// A secret of previews on a cluster, by its place among them.
+    OnCluster(usize),
     /// The webhook signing tokens.
     SigningTokens,
     /// The webhook secret tokens.
@@ -48,7 +50,11 @@ impl SecretFile {
     /// is logged, once.
     pub async fn replaced(&mut self, check: impl Fn(&str) -> Result<(), String>) -> Option<SecretString> {
         let read = match tokio::fs::read_to_string(&self.path).await {
-            Ok(text) => secret_text(&text).ok_or_else(|| String::from("is empty")),
+            Ok(text) => match self.secret {
+                Secret::OnCluster(_) => whole_text(&text),
+                _ => secret_text(&text),
+            }
+            .ok_or_else(|| String::from("is empty")),
             Err(error) => Err(format!("cannot be read ({error})")),
         };
         let read = read.and_then(|text| check(&text).map(|()| text));
@@ -78,6 +84,12 @@ impl SecretFile {
         self.current = text.clone();
         Some(text)
     }
+}
+
+/// What a file says that may have several lines: all of it, but the end of its last line; `None` when there is nothing.
+pub(super) fn whole_text(file: &str) -> Option<String> {
+    let text = file.strip_suffix('\n').unwrap_or(file);
+    (!text.trim().is_empty()).then(|| text.to_owned())
 }
 
 /// What a secret's file says: its lines, trimmed, with commas between them; `None` when there is nothing.

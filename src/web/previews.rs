@@ -27,6 +27,8 @@ struct Listed<'a> {
     sha: Option<&'a str>,
     serving: Option<Serving<'a>>,
     engine: &'a str,
+    /// Which of the engine's clusters.
+    cluster: Option<&'a str>,
     created_at: String,
     updated_at: String,
     expires_at: Option<String>,
@@ -44,6 +46,10 @@ struct Detail<'a> {
     listed: Listed<'a>,
     /// What happens next, and what somebody can do.
     next: &'a str,
+    /// What the newest order waits for.
+    waits_for: &'a [String],
+    /// Where it ran before, and something may be left.
+    leaving: Vec<String>,
     /// The rules that led to the state.
     decision: &'a [String],
     /// Who stopped it at its head.
@@ -102,6 +108,7 @@ fn listed<'a>(api: &Api, preview: &'a Preview) -> Listed<'a> {
             .as_ref()
             .map(|serving| Serving { sha: serving.sha.as_str(), since: rfc3339(serving.since) }),
         engine: &preview.engine,
+        cluster: preview.cluster.as_deref(),
         created_at: rfc3339(preview.created_at),
         updated_at: rfc3339(preview.updated_at),
         expires_at: preview.expires_at.map(rfc3339),
@@ -170,6 +177,8 @@ async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Probl
     Ok(Detail {
         listed: listed(api, preview),
         next: &preview.next,
+        waits_for: &preview.waits_for,
+        leaving: preview.leaving.iter().map(ToString::to_string).collect(),
         decision: &preview.decision,
         hold: preview.hold.as_ref().map(|hold| Held { by: hold.origin, since: rfc3339(hold.since) }),
         asked: asked.map(|asked| Pending { intent: asked.intent, at: rfc3339(asked.at) }),

@@ -18,6 +18,8 @@ fn merge_request(draft: bool, labels: &[&str], target: &str) -> MergeRequest {
         created_at: None,
         source_project_id: Some(42),
         draft,
+        title: String::new(),
+        author: String::new(),
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         diff: Some(diff(None)),
     }

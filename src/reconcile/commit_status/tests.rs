@@ -15,11 +15,14 @@ fn sha(n: u64) -> Sha {
 fn target(pipeline_id: u64) -> Target {
     Target {
         sha: sha(pipeline_id),
-        pipeline_id,
+        pipeline_id: Some(pipeline_id),
         pipeline_sha: sha(pipeline_id),
         pipeline_ref: "refs/merge-requests/7/head".into(),
         job_id: pipeline_id,
-        job_name: "build".into(),
+        place: crate::preview::Place::STATIC,
+        settings: None,
+        title: String::new(),
+        author: String::new(),
         seen_at: 0,
         file: ProjectFile::parse("version: 1\nengine: static\nstatic: {job: build}\n").unwrap(),
     }
@@ -53,6 +56,7 @@ fn enter(record: &mut Preview, target: &Target, outcome: Outcome) {
         submitted_at: 1,
         settled_at: None,
         failure: (outcome == Outcome::Refused).then(why),
+        settings: None,
     });
     record.enter(state, &reason, Some(&target.sha));
 }

@@ -21,6 +21,8 @@ fn merge_request() -> MergeRequest {
         created_at: None,
         source_project_id: Some(42),
         draft: false,
+        title: String::new(),
+        author: String::new(),
         labels: Vec::new(),
         diff: None,
     }
@@ -65,6 +67,7 @@ fn serving() -> Preview {
         submitted_at: NOW - HOUR,
         settled_at: Some(NOW - HOUR),
         failure: None,
+        settings: None,
     });
     preview
 }
@@ -84,7 +87,18 @@ fn shown_with(
     others: u64,
 ) -> String {
     let changes = &Changes::Unknown;
-    let facts = Facts { merge_request, file, changes, head, rules, others, record, now: NOW };
+    let facts = Facts {
+        merge_request,
+        file,
+        changes,
+        head,
+        rules,
+        clusters: &[String::from("default")],
+        settings: "",
+        others,
+        record,
+        now: NOW,
+    };
     match desired(facts).desired {
         Desired::Leave => "leave".into(),
         Desired::Gone(reason) => format!("gone: {reason}"),

@@ -31,6 +31,7 @@ fn serving(commit: &str, mut preview: Preview) -> Preview {
         submitted_at: AT - 4_250,
         settled_at: Some(AT),
         failure: None,
+        settings: None,
     });
     preview.expires_at = Some(AT + 7 * 86_400_000);
     preview

@@ -2,6 +2,7 @@
 //! its beginning), `HEAD`, or `refs/merge-requests/<iid>/{head,merge,train}`, which stays after the
 //! merge request is closed.
 
+mod archive;
 mod branches;
 mod commits;
 mod files;
@@ -185,6 +186,7 @@ impl State {
 }
 
 pub(super) fn routes(api: &mut web::ServiceConfig) {
+    archive::routes(api);
     branches::routes(api);
     commits::routes(api);
     files::routes(api);

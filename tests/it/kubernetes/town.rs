@@ -97,7 +97,8 @@ impl<'a> Town<'a> {
         file: &str,
     ) -> Self {
         let path: PathBuf = kubeconfig.into();
-        let usual = [("GREENROOM_KUBECONFIG", path.to_str().expect("UTF-8"))];
+        // Tests share the cluster: an id of its own says that the others' things are no reason to stand back.
+        let usual = [("GREENROOM_KUBECONFIG", path.to_str().expect("UTF-8")), ("GREENROOM_INSTANCE", name)];
         let settings = [usual.as_slice(), settings].concat();
         let world = World::of_project(&format!("acme/{name}"), &settings, file).await;
         Self { world, cluster, name: name.to_owned() }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use greenroom::{
     preview::{
-        CommitStatus, CommitStatusState, Compared, Deployment, FileAt, Hold, HoldOrigin, MrKey, Preview,
-        PreviewName, ProjectId, Release, Said, Serving, Sha, State,
+        CommitStatus, CommitStatusState, Compared, Deployment, FileAt, Hold, HoldOrigin, MrKey, Place,
+        Preview, PreviewName, ProjectId, Release, Said, Serving, Sha, State,
     },
     store::{Error, HistoryEntry, Store},
 };
@@ -52,14 +52,16 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     let id = any::<u64>;
     let key = (id(), id()).prop_map(|(project_id, iid)| MrKey { project_id, iid });
     let serving = (sha(), any::<i64>()).prop_map(|(sha, since)| Serving { sha, since });
-    let release = (sha(), id(), text(), any::<i64>(), any::<Option<i64>>(), option::of(text())).prop_map(
-        |(sha, job_id, digest, submitted_at, settled_at, failure)| Release {
+    let texts = [option::of(text()), option::of(text())];
+    let release = (sha(), id(), text(), any::<i64>(), any::<Option<i64>>(), texts).prop_map(
+        |(sha, job_id, digest, submitted_at, settled_at, [failure, settings])| Release {
             sha,
             job_id,
             digest,
             submitted_at,
             settled_at,
             failure,
+            settings,
         },
     );
     let deployment = (any::<Option<u64>>(), sha(), text(), any::<bool>())
@@ -86,8 +88,9 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         any::<[Option<u64>; 2]>(),
         any::<[bool; 3]>(),
         option::of(text()),
-        prop::collection::vec(text(), 0..5),
+        [(); 3].map(|()| prop::collection::vec(text(), 0..5)),
         option::of(file),
+        (option::of(text()), prop::collection::vec(text().prop_map(|name| Place::cluster(&name)), 0..3)),
     );
     let parts = (
         sample::select(&State::ALL),
@@ -114,7 +117,14 @@ fn any_preview() -> impl Strategy<Value = Preview> {
                     waits_for_place_since,
                 ],
             ),
-            ([note_id, environment_id], [environment_seen, at_rest, note_begun], note_digest, decision, file),
+            (
+                [note_id, environment_id],
+                [environment_seen, at_rest, note_begun],
+                note_digest,
+                [decision, waits_for, checks],
+                file,
+                (cluster, leaving),
+            ),
             (state, sha, serving, release, deployment, commit_status, hold, compared),
         )| Preview {
             name: PreviewName::new(&project_path, key),
@@ -127,6 +137,10 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             url,
             sha,
             engine,
+            cluster,
+            leaving,
+            waits_for,
+            checks,
             serving,
             created_at,
             updated_at,

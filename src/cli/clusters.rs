@@ -1,0 +1,240 @@
+//! The clusters of the settings, connected; and what the settings say of previews on them, in the engine's words.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::api::PostParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::engine::kubernetes::{Egress, Kubernetes, PodSecurity, Profile};
+use crate::preview::Place;
+use crate::reconcile::{Links, OnCluster};
+use crate::render::kubernetes::{Exception, Exposure, ManifestRules, Tools};
+use crate::settings::{self, Access, Cluster, PodSecurityLevel, Settings};
+use crate::telemetry::{Health, Warning};
+
+/// How long a revision may take to become ready, unless the settings say otherwise.
+const READY_WITHIN: Duration = Duration::from_mins(10);
+
+/// How long a cluster may take to say what we may do.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A cluster as it was found at the start: a way to ask it, or why there is none.
+pub(super) struct Reached {
+    name: String,
+    client: Result<Client, String>,
+}
+
+/// The engines for the clusters. Nothing is asked of a cluster here: one that is down keeps nobody from starting.
+pub(super) async fn engines(
+    settings: &Settings,
+    instance: &str,
+    clock: Clock,
+) -> (Vec<(Place, Arc<dyn Engine>)>, Vec<Reached>) {
+    let mut by_address: HashMap<String, Arc<dyn Engine>> = HashMap::new();
+    let (mut engines, mut reached) = (Vec::new(), Vec::new());
+    for cluster in &settings.clusters {
+        let config = match config(&cluster.access).await {
+            Ok(Some(config)) => config,
+            Ok(None) => continue,
+            Err(why) => {
+                tracing::error!(cluster = cluster.name, setting = cluster.origin, why, "no way to a cluster");
+                reached.push(Reached { name: cluster.name.clone(), client: Err(told(cluster, &why)) });
+                continue;
+            }
+        };
+        let address = config.cluster_url.to_string();
+        let client = match Client::try_from(config) {
+            Ok(client) => client,
+            Err(error) => {
+                reached.push(Reached {
+                    name: cluster.name.clone(),
+                    client: Err(told(cluster, &error.to_string())),
+                });
+                continue;
+            }
+        };
+        // Two names for one cluster are one engine: a move between them must remove nothing.
+        let engine = by_address.entry(address).or_insert_with(|| {
+            let engine: Arc<dyn Engine> = Kubernetes::connect(client.clone(), &cluster.name, instance, clock);
+            engine
+        });
+        engines.push((Place::cluster(&cluster.name), Arc::clone(engine)));
+        reached.push(Reached { name: cluster.name.clone(), client: Ok(client) });
+    }
+    (engines, reached)
+}
+
+fn told(cluster: &Cluster, why: &str) -> String {
+    format!("there is no way to the cluster `{}` ({}): {why}", cluster.name, cluster.origin)
+}
+
+/// How a cluster is reached; nothing when the usual rules lead nowhere, which is no mistake.
+async fn config(access: &Access) -> Result<Option<Config>, String> {
+    match access {
+        Access::Usual => Ok(Config::infer().await.ok()),
+        Access::Kubeconfig { path, context } => {
+            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| error.to_string())?;
+            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+            config.map(Some).map_err(|error| error.to_string())
+        }
+        Access::Rancher { url, cluster, token } => {
+            let address = format!("{}/k8s/clusters/{cluster}", url.as_str().trim_end_matches('/'));
+            let mut config = Config::new(address.parse().map_err(|_| String::from("its address is none"))?);
+            config.auth_info.token = Some(token.clone());
+            Ok(Some(config))
+        }
+    }
+}
+
+/// Tells of clusters that do not answer, or do not let us do what has to be done.
+pub(super) async fn watch(reached: Vec<Reached>, health: Health, every: Duration, stop: CancellationToken) {
+    while !reached.is_empty() {
+        let asked = reached.iter().map(|cluster| async move {
+            let found = match &cluster.client {
+                Ok(client) => permitted(client).await,
+                Err(why) => Err(why.clone()),
+            };
+            found.err().map(|why| (cluster.name.as_str(), why))
+        });
+        let found = futures::future::join_all(asked).await;
+        let warnings = found.into_iter().flatten().map(|(name, why)| {
+            let text = format!("cluster `{name}`: {why}");
+            let remedy = "see that it runs and that its account may do what `greenroom install --print` lists; previews \
+                          on other clusters go on";
+            Warning::new("cluster", text, remedy)
+        });
+        health.set("clusters", warnings.collect());
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Whether we may make and remove namespaces, without which nothing works.
+async fn permitted(client: &Client) -> Result<(), String> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    for verb in ["create", "delete", "list", "watch"] {
+        let attributes = ResourceAttributes {
+            verb: Some(verb.to_owned()),
+            resource: Some(String::from("namespaces")),
+            ..ResourceAttributes::default()
+        };
+        let spec =
+            SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let parameters = PostParams::default();
+        let asked = tokio::time::timeout(PATIENCE, reviews.create(&parameters, &review));
+        match asked.await {
+            Err(_) => return Err(String::from("it does not answer in time")),
+            Ok(Err(error)) => return Err(format!("it cannot be asked ({error})")),
+            Ok(Ok(review)) if review.status.as_ref().is_some_and(|status| status.allowed) => {}
+            Ok(Ok(_)) => return Err(format!("it does not let greenroom {verb} namespaces")),
+        }
+    }
+    Ok(())
+}
+
+/// The programs that rendering uses, where they are installed.
+pub(super) fn tools() -> Tools {
+    Tools::find(&settings::search_path().unwrap_or_default())
+}
+
+/// What the settings say of a project's previews on a cluster. `links` are those of all others.
+pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluster {
+    let texts = |texts: &Option<settings::Texts>| texts.clone().unwrap_or_default().0;
+    let limits = given.limits.value.clone();
+    let (default_limits, default_requests) =
+        limits.map(|limits| (limits.limits, limits.requests)).unwrap_or_default();
+    let egress = given.egress.value.iter().flatten();
+    let rancher = given.rancher_project.value.iter();
+    let profile = Profile {
+        pod_security: match given.pod_security.value {
+            Some(PodSecurityLevel::Baseline) => PodSecurity::Baseline,
+            Some(PodSecurityLevel::Restricted) | None => PodSecurity::Restricted,
+        },
+        quota: texts(&given.quota.value),
+        default_limits,
+        default_requests,
+        ingress_namespace: given
+            .ingress_namespace
+            .value
+            .as_ref()
+            .map_or_else(|| String::from("ingress-nginx"), |name| name.0.clone()),
+        egress: egress.map(|rule| Egress { cidr: rule.cidr.0.clone(), ports: rule.ports.clone() }).collect(),
+        pull_secret: given.pull_secret.value.as_ref().map(settings::SharedSecret::text),
+        secrets: given
+            .secrets
+            .value
+            .iter()
+            .flatten()
+            .map(|(name, secret)| (name.clone(), secret.text()))
+            .collect(),
+        annotations: rancher
+            .map(|project| (String::from("field.cattle.io/projectId"), project.clone()))
+            .collect(),
+        ready_within: given.ready_within.value.map_or(READY_WITHIN, |span| span.0),
+    };
+    let rules = ManifestRules {
+        kinds: given.kinds.value.iter().flatten().cloned().collect(),
+        allow: given
+            .allow
+            .value
+            .iter()
+            .flatten()
+            .filter_map(|risk| risk.0.parse::<Exception>().ok())
+            .collect(),
+        exposure: match &given.gateway.value {
+            Some(gateway) => Exposure::Gateway {
+                name: gateway.name.clone(),
+                namespace: gateway.namespace.clone(),
+                section: None,
+            },
+            None => {
+                Exposure::Ingress { class: given.ingress_class.value.as_ref().map(|class| class.0.clone()) }
+            }
+        },
+        tls_secret: given.tls_secret.value.as_ref().map(|name| name.0.clone()),
+        secrets: profile.secrets.keys().cloned().collect(),
+    };
+    let values: std::collections::BTreeMap<_, _> = texts(&given.values.value)
+        .into_iter()
+        .map(|(name, text)| (name, serde_json::Value::String(text)))
+        .collect();
+    let links = Links {
+        scheme: if rules.tls_secret.is_some() { String::from("https") } else { links.scheme.clone() },
+        domain: given
+            .base_domain
+            .value
+            .as_ref()
+            .map_or_else(|| links.domain.clone(), |domain| domain.0.clone()),
+        port: if given.base_domain.value.is_some() || rules.tls_secret.is_some() { None } else { links.port },
+    };
+    let digest = digest(&profile, &rules, &values, &links);
+    OnCluster { links, profile: Arc::new(profile), rules, values, digest }
+}
+
+/// SHA-256 of all of it, secrets included, in hexadecimal.
+fn digest(profile: &Profile, rules: &ManifestRules, values: &impl std::fmt::Debug, links: &Links) -> String {
+    let mut hash = Sha256::new();
+    // `Debug` of a secret shows nothing of it.
+    hash.update(format!("{profile:?}\0{rules:?}\0{values:?}\0{links:?}"));
+    let secrets = profile.secrets.values().chain(&profile.pull_secret);
+    for secret in secrets {
+        hash.update([0]);
+        hash.update(secret.expose_secret());
+    }
+    hex::encode(hash.finalize())
+}

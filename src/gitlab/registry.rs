@@ -1,0 +1,239 @@
+//! Whether an image is there, asked of its registry (OCI Distribution, and Docker's token flow that GitLab speaks too).
+//!
+//! Properties:
+//! * A tag that is not there is told from a registry that cannot be asked: only the registry's own 404 means "missing".
+//! * GitLab's API token goes to GitLab alone, where a registry names GitLab as the one that hands out its tokens. What a
+//!   pull secret says of a registry goes to the service that this registry names, and never over a plain connection to
+//!   another machine.
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use super::image::{Image, Login, login_of};
+use super::{Error, Forge};
+use crate::outgoing::is_loopback;
+use crate::preview::ProjectId;
+
+/// The kinds of manifest that an image may have.
+const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+                         application/vnd.docker.distribution.manifest.list.v2+json, \
+                         application/vnd.docker.distribution.manifest.v2+json";
+
+/// The longest a registry may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why nobody can tell whether an image is there. Markdown-safe; never contains a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No answer.
+    #[error("the registry {registry} did not answer ({why})")]
+    Unreachable {
+        /// Its host.
+        registry: String,
+        /// Why.
+        why: String,
+    },
+    /// The registry lets us not see it.
+    #[error("the registry {registry} does not let greenroom see it (it answered with {status}); {remedy}")]
+    Refused {
+        /// Its host.
+        registry: String,
+        /// HTTP status.
+        status: u16,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// An answer that is none.
+    #[error("the registry {registry} gave an answer that cannot be used ({why})")]
+    Unreadable {
+        /// Its host.
+        registry: String,
+        /// Why.
+        why: String,
+    },
+    /// GitLab could not be asked.
+    #[error(transparent)]
+    GitLab(#[from] Error),
+}
+
+/// What a registry wants to see, from its `WWW-Authenticate`.
+#[derive(Debug, PartialEq, Eq)]
+enum Challenge {
+    /// A token of this service.
+    Bearer { realm: String, service: Option<String>, scope: Option<String> },
+    /// User and password.
+    Basic,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<SecretString>,
+    access_token: Option<SecretString>,
+}
+
+impl Forge {
+    /// The digest that an image's tag has now; `None` when its registry has no such tag.
+    pub async fn image_digest(
+        &self,
+        project: ProjectId,
+        image: &Image,
+        pull_secret: Option<&SecretString>,
+    ) -> Result<Option<String>, RegistryError> {
+        let login = pull_secret.and_then(|config| login_of(config.expose_secret(), &image.registry));
+        let registry = || image.registry.clone();
+        let unreadable = |why: &str| RegistryError::Unreadable { registry: registry(), why: why.to_owned() };
+        let scheme = if Url::parse(&format!("http://{}", image.registry)).is_ok_and(|url| is_loopback(&url)) {
+            "http"
+        } else {
+            "https"
+        };
+        let url = format!("{scheme}://{}/v2/{}/manifests/{}", image.registry, image.repository, image.tag);
+        let url = Url::parse(&url).map_err(|_| unreadable("its address is none"))?;
+        let ask = |request: reqwest::RequestBuilder| async {
+            let request = request.header(ACCEPT, MANIFESTS).timeout(PATIENCE);
+            let answer = request.send().await;
+            answer.map_err(|error| RegistryError::Unreachable { registry: registry(), why: plain(&error) })
+        };
+        let http = &self.shared.link.http;
+        let head = || http.to(&url).request(Method::HEAD, url.clone());
+        let mut answer = ask(head()).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            let mut challenges = answer.headers().get_all(WWW_AUTHENTICATE).iter();
+            let challenge = challenges.find_map(|value| challenge_of(value.to_str().ok()?));
+            answer = match (challenge, &login) {
+                (Some(Challenge::Bearer { realm, service, scope }), _) => {
+                    let realm = url.join(&realm).map_err(|_| unreadable("it names no token service"))?;
+                    let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", image.repository));
+                    let token = self.registry_token(project, image, realm, service, &scope, login).await?;
+                    ask(head().bearer_auth(token.expose_secret())).await?
+                }
+                (Some(Challenge::Basic), Some(login)) => {
+                    ask(head().basic_auth(&login.user, Some(login.password.expose_secret()))).await?
+                }
+                _ => answer,
+            };
+        }
+        match answer.status() {
+            status if status.is_success() => {
+                let digest = answer.headers().get("docker-content-digest").and_then(|d| d.to_str().ok());
+                let sound = |digest: &&str| Image::parse(&format!("x@{digest}")).is_some();
+                let digest = digest.filter(sound).ok_or_else(|| unreadable("it tells no digest"))?;
+                Ok(Some(digest.to_owned()))
+            }
+            StatusCode::NOT_FOUND => Ok(None),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(RegistryError::Refused {
+                registry: registry(),
+                status: status.as_u16(),
+                remedy: "the API token needs the scope `api` or `read_registry`, or the project a `pull_secret`",
+            }),
+            status => Err(unreadable(&format!("status {}", status.as_u16()))),
+        }
+    }
+
+    /// A token for a registry: from GitLab by our API token, from elsewhere by the pull secret's login, or by none.
+    async fn registry_token(
+        &self,
+        project: ProjectId,
+        image: &Image,
+        mut realm: Url,
+        service: Option<String>,
+        scope: &str,
+        login: Option<Login>,
+    ) -> Result<SecretString, RegistryError> {
+        let registry = || image.registry.clone();
+        if let Some(service) = service {
+            realm.query_pairs_mut().append_pair("service", &service);
+        }
+        realm.query_pairs_mut().append_pair("scope", scope);
+        let is_gitlab = realm.origin() == self.shared.link.api.origin();
+        let login = match login {
+            None if is_gitlab => {
+                // GitLab looks at the password alone, which is an access token.
+                let password = self.of(project).await?.credential.secret.clone();
+                Some(Login { user: String::from("greenroom"), password })
+            }
+            login => login.filter(|_| realm.scheme() == "https" || is_loopback(&realm)),
+        };
+        let mut request = self.shared.link.http.to(&realm).get(realm).timeout(PATIENCE);
+        if let Some(Login { user, password }) = &login {
+            request = request.basic_auth(user, Some(password.expose_secret()));
+        }
+        let answer = request.send().await;
+        let answer = answer
+            .map_err(|error| RegistryError::Unreachable { registry: registry(), why: plain(&error) })?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(RegistryError::Refused {
+                registry: registry(),
+                status: status.as_u16(),
+                remedy: "the API token needs the scope `api` or `read_registry`, or the project a `pull_secret`",
+            });
+        }
+        let body = super::client::read(answer, 64 << 10, "the registry's token").await?;
+        let token: Option<Token> = serde_json::from_slice(&body).ok();
+        token.and_then(|token| token.token.or(token.access_token)).ok_or_else(|| RegistryError::Unreadable {
+            registry: registry(),
+            why: String::from("its token service gave no token"),
+        })
+    }
+}
+
+/// Reads a `WWW-Authenticate`.
+fn challenge_of(header: &str) -> Option<Challenge> {
+    let (kind, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
+    if kind.eq_ignore_ascii_case("basic") {
+        return Some(Challenge::Basic);
+    }
+    if !kind.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let (mut realm, mut service, mut scope) = (None, None, None);
+    let mut rest = rest;
+    while let Some((name, after)) = rest.split_once("=\"") {
+        let (value, more) = after.split_once('"')?;
+        match name.trim_matches([' ', ',']) {
+            "realm" => realm = Some(value.to_owned()),
+            "service" => service = Some(value.to_owned()),
+            "scope" => scope = Some(value.to_owned()),
+            _ => {}
+        }
+        rest = more;
+    }
+    Some(Challenge::Bearer { realm: realm?, service, scope })
+}
+
+/// The innermost cause, without addresses.
+fn plain(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return String::from("no answer in time");
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_is_read_as_gitlab_writes_it() {
+        let header = r#"Bearer realm="https://gitlab.example.com/jwt/auth",service="container_registry",scope="repository:acme/web:pull""#;
+        let read = Challenge::Bearer {
+            realm: "https://gitlab.example.com/jwt/auth".into(),
+            service: Some("container_registry".into()),
+            scope: Some("repository:acme/web:pull".into()),
+        };
+        assert_eq!(challenge_of(header), Some(read));
+        assert_eq!(challenge_of("Basic realm=\"x\""), Some(Challenge::Basic));
+        assert_eq!(challenge_of("Negotiate"), None);
+        assert_eq!(challenge_of("Bearer service=\"x\""), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! Handing a target to its engine: what it is made of, what people are told before, the order itself.
+
+use std::path::PathBuf;
+
+use super::apply::{Done, unless_refused};
+use super::commit_status;
+use super::controller::Parts;
+use super::desired::Target;
+use super::look::{Error, keep};
+use super::manifests;
+use crate::engine::{Input, Order};
+use crate::preview::{Deployment, Preview, Quoted, Reason, Release};
+use crate::render::{StaticSettings, Workload};
+
+/// How old the reading of a head may be when it is deployed, milliseconds; a long download outlives it.
+const FRESH: i64 = 1_000;
+
+/// What came of making a target ready.
+pub(super) enum Made {
+    /// It can be handed over: SHA-256 in hexadecimal, and the input.
+    Ready(String, Input),
+    /// What the project gives cannot be deployed; why not. The same would be refused again.
+    Refused(String),
+    /// Something is not there yet.
+    Waits(Reason),
+}
+
+/// Makes ready, reads the head again, announces the deployment, hands over.
+pub(super) async fn deploy(
+    parts: &Parts,
+    record: &mut Preview,
+    saved: &mut Option<Preview>,
+    target: &Target,
+) -> Result<Done, Error> {
+    let now = parts.clock.now();
+    let made = match &target.file.workload {
+        Workload::Static(site) => artifact(parts, record, target, site).await?,
+        Workload::Kubernetes(settings) => manifests::make(parts, record, target, settings).await?,
+    };
+    let release = |digest: &str| Release {
+        sha: target.sha.clone(),
+        job_id: target.job_id,
+        digest: digest.to_owned(),
+        submitted_at: now,
+        settled_at: None,
+        failure: None,
+        settings: target.settings.clone(),
+    };
+    if let Made::Waits(reason) = made {
+        return Ok(Done::Waits(reason));
+    }
+    commit_status::begin(parts, record, saved, target).await?;
+    let (digest, input) = match made {
+        Made::Ready(digest, input) => (digest, input),
+        Made::Refused(why) => {
+            record.move_to(&target.place);
+            record.release = Some(Release { settled_at: Some(now), failure: Some(why), ..release("") });
+            return Ok(Done::Yes);
+        }
+        Made::Waits(reason) => return Ok(Done::Waits(reason)),
+    };
+
+    if parts.clock.now() - target.seen_at > FRESH {
+        let again = parts.forge.merge_request(record.key).await?;
+        if again.state.is_over() || again.sha.as_ref() != Some(&target.sha) {
+            return Ok(Done::HeadMoved);
+        }
+    }
+
+    let status = parts.engines.status(&target.place, record).await?;
+    if let Some(known) = record.release.as_mut().filter(|r| r.sha == target.sha && r.digest == digest) {
+        let serves = |running: &crate::engine::Running| running.digest == digest && running.sha == known.sha;
+        if status.serving.as_ref().is_some_and(serves) {
+            // The job ran again and made the same: nothing to deploy.
+            known.job_id = target.job_id;
+            known.settings.clone_from(&target.settings);
+            record.move_to(&target.place);
+            return Ok(Done::Yes);
+        }
+    }
+
+    let same = |r: &Release| r.sha == target.sha && r.job_id == target.job_id && r.digest == digest;
+    let retry = record.release.as_ref().is_some_and(same);
+    // Before anything else is told: from here on a pipeline that is required to wait must not pass.
+    commit_status::run(parts, record, saved, target, retry).await?;
+    let environment = unless_refused(parts.reporter.ensure_environment(record).await)?;
+    let open = record.deployment.as_ref().is_some_and(|d| !d.finished && d.sha == target.pipeline_sha);
+    if !open {
+        record.deployment = Some(Deployment {
+            id: None,
+            sha: target.pipeline_sha.clone(),
+            reference: deployment_ref(record.key.iid, &target.pipeline_ref),
+            finished: false,
+        });
+    }
+    let lives = |release: &Release| release.sha == target.sha && release.was_submitted();
+    if !record.release.as_ref().is_some_and(lives) || record.deployed_at.is_none() {
+        record.deployed_at = Some(now);
+    }
+    record.move_to(&target.place);
+    record.release = Some(release(&digest));
+    record.checks.clear();
+    keep(parts, record, saved).await?;
+    // Without its environment a deployment would make one that leads nowhere; the one that GitLab records for a job is enough.
+    let has_deployment = record.order.as_ref().is_some_and(|o| o.sha == target.sha && o.has_deployment);
+    let wanted = environment.is_some() && !has_deployment;
+    if !wanted || unless_refused(parts.reporter.open_deployment(record).await)?.is_none() {
+        record.deployment = None;
+    }
+    keep(parts, record, saved).await?;
+    let order = Order { key: record.key, name: record.name.clone(), sha: target.sha.clone(), digest, input };
+    let applied = parts.engines.at(&target.place)?.apply(order).await;
+    applied.map_err(|error| Error::engine(&target.place, error))?;
+    Ok(Done::Yes)
+}
+
+/// The job's artifact, as it was fetched.
+async fn artifact(
+    parts: &Parts,
+    record: &Preview,
+    target: &Target,
+    site: &StaticSettings,
+) -> Result<Made, Error> {
+    let project = record.key.project_id;
+    let job = Quoted::new(&site.job);
+    let upload = record.order.as_ref().and_then(|order| order.upload_of(&target.sha, target.job_id));
+    let fetched = match upload {
+        Some(digest) => parts.uploads.artifact(digest, &parts.incoming).await.map_err(Into::into),
+        None => parts.forge.artifact(project, target.job_id, &parts.incoming, parts.limits).await,
+    };
+    let refused = match fetched {
+        Ok(Some(artifact)) => {
+            let input = Input::Artifact {
+                archive: artifact.archive,
+                // What a job sends is the site itself.
+                root: if upload.is_some() { PathBuf::new() } else { site.path.as_path().to_owned() },
+                spa: site.spa,
+            };
+            return Ok(Made::Ready(artifact.digest, input));
+        }
+        Ok(None) if upload.is_some() => {
+            String::from("the files that the job sent are not here any more; run the job again")
+        }
+        Ok(None) => format!("GitLab has no artifact of job {job}: it was never made or has expired"),
+        Err(crate::gitlab::Error::TooLarge { limit, .. }) => {
+            format!("the archive is larger than {} MiB", limit >> 20)
+        }
+        Err(error) if error.is_refusal() => format!(
+            "GitLab does not let greenroom fetch the artifact of job {job} (it answered with {}); let it, then run \
+             the job again",
+            error.status().unwrap_or_default()
+        ),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Made::Refused(refused))
+}
+
+/// The ref that a deployment names. GitLab stops what was deployed from a branch when the branch is deleted, and nobody
+/// could tell that from a stop by hand; the merge request's own ref outlives the branch.
+fn deployment_ref(iid: u64, pipeline_ref: &str) -> String {
+    if pipeline_ref.starts_with("refs/merge-requests/") {
+        pipeline_ref.to_owned()
+    } else {
+        format!("refs/merge-requests/{iid}/head")
+    }
+}
