@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn claims(more: serde_json::Value) -> Result<Claims, serde_json::Error> {
+    fn claims(more: &serde_json::Value) -> Result<Claims, serde_json::Error> {
         let mut all = json!({
             "project_id": "42", "pipeline_id": "9", "job_id": "7", "sha": "a".repeat(40), "ref": "feature",
         });
@@ -100,11 +100,11 @@ mod tests {
 
     #[test]
     fn the_project_that_runs_the_job_counts_and_a_fork_is_told_from_it() {
-        let own = claims(json!({})).unwrap();
+        let own = claims(&json!({})).unwrap();
         assert_eq!((own.project(), own.is_of_fork()), (42, false));
-        let newer = claims(json!({ "job_project_id": "42" })).unwrap();
+        let newer = claims(&json!({ "job_project_id": "42" })).unwrap();
         assert_eq!((newer.project(), newer.is_of_fork()), (42, false));
-        let fork = claims(json!({ "project_id": "77", "job_project_id": 42 })).unwrap();
+        let fork = claims(&json!({ "project_id": "77", "job_project_id": 42 })).unwrap();
         assert_eq!((fork.project(), fork.is_of_fork()), (42, true));
     }
 
@@ -117,7 +117,7 @@ mod tests {
             json!({ "job_project_id": "" }),
             json!({ "sha": "main" }),
         ] {
-            assert!(claims(wrong.clone()).is_err(), "{wrong}");
+            assert!(claims(&wrong).is_err(), "{wrong}");
         }
     }
 
@@ -130,7 +130,7 @@ mod tests {
             (json!({ "environment": "review/mr-8" }), false),
             (json!({}), false),
         ] {
-            assert_eq!(claims(said.clone()).unwrap().deploys_to("review/mr-7"), deploys, "{said}");
+            assert_eq!(claims(&said).unwrap().deploys_to("review/mr-7"), deploys, "{said}");
         }
     }
 }

@@ -38,7 +38,7 @@ const REMOVALS: &str = "DELETE FROM removals WHERE gone_at IN (SELECT gone_at FR
 /// Orders of previews that are gone: what they name is nobody's to deploy any more.
 const ORDERS: &str = "DELETE FROM job_orders WHERE id IN (SELECT id FROM job_orders WHERE at < $1 AND NOT EXISTS \
      (SELECT 1 FROM previews WHERE previews.project_id = job_orders.project_id AND previews.mr_iid = job_orders.mr_iid \
-     AND previews.preview = job_orders.preview AND previews.state <> 'stopped') LIMIT $2)";
+     AND previews.preview = job_orders.preview AND previews.state <> 'stopped') LIMIT $2) AND at < $1";
 
 impl Store {
     /// Removes what is older than `retention` at `now`; returns how many rows went.
