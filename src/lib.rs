@@ -17,6 +17,7 @@
 //! | [`render`] | `.greenroom.yml` and the templates |
 //! | [`engine`] | what runs previews: the `Engine` trait and the engines |
 //! | [`report`] | what people are told: comment, environment, deployment |
+//! | [`hooks`] | GitLab's webhooks that lead here: how they should be, and whether they work |
 //! | [`reconcile`] | desired → plan → apply, and who is looked at when |
 //! | [`gateway`] | host name → preview |
 //! | [`web`] | JSON API, health, metrics |
@@ -28,6 +29,7 @@ pub mod clock;
 pub mod engine;
 pub mod gateway;
 pub mod gitlab;
+pub mod hooks;
 pub mod oidc;
 pub mod outgoing;
 pub mod preview;

@@ -19,7 +19,7 @@ pub(super) struct Flags {
 }
 
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
-    let client = Client::new(flags.server)?;
+    let client = Client::of(flags.server)?;
     let path = "api/v1/brake";
     let brake = if flags.release { client.post(path).await? } else { client.get(path).await? };
     if flags.output == Format::Json {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
@@ -17,7 +17,7 @@ use crate::settings::{ClientSettings, client_settings};
 pub(super) struct ServerFlag {
     /// A running greenroom. Default: GREENROOM_SERVER, else `http://localhost:8080`.
     #[arg(long, value_name = "URL")]
-    server: Option<Url>,
+    pub(super) server: Option<Url>,
 }
 
 /// Which preview is meant.
@@ -47,7 +47,7 @@ impl PreviewArgs {
                     "error: `{given}` names no merge request\nhint: write it as `acme/web!7`"
                 ))
             })?;
-        let client = Client::new(self.server)?;
+        let client = Client::of(self.server)?;
         let id = match project.parse::<u64>() {
             Ok(id) => id,
             Err(_) => id_of(project, &client.get("api/v1/previews").await?).ok_or_else(|| {
@@ -74,11 +74,25 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(flag: ServerFlag) -> Result<Self, Failure> {
+    pub(super) fn of(flag: ServerFlag) -> Result<Self, Failure> {
+        Self::new(flag.server, None, None)
+    }
+
+    /// The server that is named, else `default`, with the token of the environment, else this one.
+    pub(super) fn new(
+        server: Option<Url>,
+        default: Option<Url>,
+        token: Option<SecretString>,
+    ) -> Result<Self, Failure> {
+        let settings = client_settings(server, default, token);
         let ClientSettings { server, token, roots } =
-            client_settings(flag.server).map_err(|problem| Failure::Findings(problem.to_string()))?;
+            settings.map_err(|problem| Failure::Findings(problem.to_string()))?;
         let http = Outgoing::new(&roots, |http| http.timeout(Duration::from_secs(20)))?;
         Ok(Self { http, server, token })
+    }
+
+    pub(super) const fn server(&self) -> &Url {
+        &self.server
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -89,7 +103,28 @@ impl Client {
         self.ask(Method::POST, path).await
     }
 
+    /// As [`Self::get`]; nothing where the server knows of none.
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
+        match self.answer(Method::GET, path).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            answer => self.succeeded(answer).map(Some),
+        }
+    }
+
     async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
+        let answer = self.answer(method, path).await?;
+        self.succeeded(answer)
+    }
+
+    fn succeeded(&self, (status, body): (StatusCode, Value)) -> Result<Value, Failure> {
+        if status.is_success() {
+            return Ok(body);
+        }
+        let detail = body["detail"].as_str().unwrap_or("no reason was given").to_owned();
+        Err(Failure::Failed(anyhow!(detail).context(format!("{} answered {status}", self.server))))
+    }
+
+    async fn answer(&self, method: Method, path: &str) -> Result<(StatusCode, Value), Failure> {
         let server = &self.server;
         let url = server.join(path)?;
         let mut request = self.http.to(&url).request(method, url.clone());
@@ -105,11 +140,7 @@ impl Client {
         let status = answer.status();
         let body: Value =
             answer.json().await.with_context(|| format!("{url} answered {status} and no JSON"))?;
-        if status.is_success() {
-            return Ok(body);
-        }
-        let detail = body["detail"].as_str().unwrap_or("no reason was given").to_owned();
-        Err(Failure::Failed(anyhow!(detail).context(format!("{server} answered {status}"))))
+        Ok((status, body))
     }
 }
 

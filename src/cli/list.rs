@@ -17,7 +17,7 @@ pub(super) struct Flags {
 }
 
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
-    let list = Client::new(flags.server)?.get("api/v1/previews").await?;
+    let list = Client::of(flags.server)?.get("api/v1/previews").await?;
     if flags.output == Format::Json {
         output::data(&serde_json::to_string_pretty(&list)?);
         return Ok(());

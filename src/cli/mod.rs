@@ -8,13 +8,16 @@ mod brake;
 mod check;
 mod client;
 mod clusters;
+mod connect;
 mod demo;
 mod desk;
 mod doctor;
+mod health;
 mod init;
 mod job;
 mod list;
 mod logs;
+mod man;
 mod output;
 mod refresh;
 mod render;
@@ -31,7 +34,13 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// A running copy of the app for every GitLab merge request.
 #[derive(Debug, Parser)]
-#[command(name = "greenroom", version, about, max_term_width = 100)]
+#[command(
+    name = "greenroom",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 used wrongly or something was found, 3 a server does not answer."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -53,6 +62,8 @@ enum Verb {
     Init(init::Flags),
     /// Print the objects of a preview on a cluster, without asking anybody.
     Render(render::Flags),
+    /// Make or repair the webhooks of projects in GitLab, and prove that they lead here.
+    Connect(connect::Flags),
     /// List every preview of a running server.
     List(list::Flags),
     /// Ask a running server why a merge request's preview is as it is.
@@ -63,8 +74,10 @@ enum Verb {
     Stop(stop::Flags),
     /// Look at a merge request anew: lifts a stop, tries again what failed, begins its life again.
     Refresh(refresh::Flags),
-    /// Ask a running server what is wrong, and what to do about it. Exit code 1 when something is.
+    /// Find out what is wrong, and what to do about it. Exit code 1 when something is.
     Doctor(doctor::Flags),
+    /// Ask the server on this machine whether it is ready, as a container's health check does.
+    Health(health::Flags),
     /// Show the removals that a running server holds back because they are many at once, or let them go on.
     Brake(brake::Flags),
     /// Make an empty store that of another instance, whose store was lost. While `serve` is stopped.
@@ -78,6 +91,8 @@ enum Verb {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, or write the pages of all commands.
+    Man(man::Flags),
 }
 
 /// Where the settings come from.
@@ -97,6 +112,25 @@ enum Failure {
     Findings(String),
     /// Somebody we need does not answer.
     Unavailable(anyhow::Error),
+}
+
+impl Failure {
+    /// Of several failures the heaviest decides how a verb ends.
+    const fn weight(&self) -> u8 {
+        match self {
+            Self::Findings(_) => 0,
+            Self::Unavailable(_) => 1,
+            Self::Failed(_) => 2,
+        }
+    }
+
+    /// What went wrong, in words.
+    fn told(&self) -> String {
+        match self {
+            Self::Findings(text) => text.clone(),
+            Self::Failed(error) | Self::Unavailable(error) => told(error),
+        }
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -125,12 +159,14 @@ pub fn main() -> ExitCode {
             output::data(String::from_utf8_lossy(&text).trim_end());
             Ok(())
         }
+        Verb::Man(flags) => man::run(&flags),
         Verb::Check(flags) => check::run(&flags),
         Verb::Init(flags) => init::run(&flags),
         Verb::Render(flags) => run(render::run(flags)),
         Verb::Serve(flags) => run(serve::run(flags)),
         Verb::Sandbox(flags) => run(sandbox::run(flags)),
         Verb::Demo(flags) => run(demo::run(flags)),
+        Verb::Connect(flags) => run(connect::run(flags)),
         Verb::Deploy(flags) => run(job::run(flags)),
         Verb::List(flags) => run(list::run(flags)),
         Verb::Why(flags) => run(why::run(flags)),
@@ -138,6 +174,7 @@ pub fn main() -> ExitCode {
         Verb::Stop(flags) => run(stop::run(flags)),
         Verb::Refresh(flags) => run(refresh::run(flags)),
         Verb::Doctor(flags) => run(doctor::run(flags)),
+        Verb::Health(flags) => run(health::run(flags)),
         Verb::Brake(flags) => run(brake::run(flags)),
         Verb::Adopt(flags) => run(adopt::run(flags)),
     };

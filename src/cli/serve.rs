@@ -23,6 +23,7 @@ use crate::engine::Engine;
 use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
 use crate::gitlab::{self, ArtifactLimits, Credentials, Forge, Token};
+use crate::hooks::Watch;
 use crate::preview::Place;
 use crate::reconcile::{Awaited, Brake, Controller, Engines, Links, Parts, Strays, forget_foreign_instances};
 use crate::report::Reporter;
@@ -133,15 +134,7 @@ impl Server {
         forget_foreign_instances(&store).await?;
         let limits = Limits { archive_bytes: settings.artifact_max_bytes, ..Limits::default() };
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
-        let credentials = credentials(&settings);
-        let forge = Forge::new(gitlab::Settings {
-            url: settings.gitlab_url.clone(),
-            credentials: credentials.clone(),
-            timeout: settings.gitlab_timeout,
-            rate: settings.gitlab_rate,
-            roots: settings.roots.clone(),
-            paths: paths(store.clone()),
-        })?;
+        let (forge, credentials) = forge(&settings, paths(store.clone()))?;
         let looks = Arc::new(Looks::default());
         let brake = Brake::new(settings.brake_settle, settings.resync_interval);
         let unseen_after = i64::try_from(settings.unseen_after.as_millis()).unwrap_or(i64::MAX);
@@ -157,6 +150,7 @@ impl Server {
             std::iter::once((Place::STATIC, Arc::clone(&sites) as Arc<dyn Engine>)).chain(engines),
         );
         let (on_cluster, preview_links) = (settings.per_project.clone(), links(&settings));
+        let watched_projects = Arc::clone(&served);
         let controller = Controller::new(Parts {
             store: store.clone(),
             forge: forge.clone(),
@@ -263,8 +257,14 @@ impl Server {
         beside.spawn(webhook::watch(hooks, health.clone(), every, settings.resync_interval, stop.clone()));
         beside.spawn(secrets.follow(settings.secret_files, stop.clone()));
         beside.spawn(clusters::watch(reached, health.clone(), WATCH, stop.clone()));
-        let asked = stop.clone();
+        let (asked, watched, webhooks) = (stop.clone(), forge.clone(), health.clone());
         beside.spawn(async move { forge.watch_health(|found| health.set("gitlab", found), &asked).await });
+        if let Some(every) = settings.watch_webhooks {
+            let (store, url) = (store.clone(), settings.webhook_url.clone());
+            let watch =
+                Watch { store, forge: watched, health: webhooks, served: watched_projects, url, every };
+            beside.spawn(watch.run(stop.clone()));
+        }
         beside.close();
         tracing::info!(%address, instance, gitlab = %settings.gitlab_url, "serving");
         Ok(Self { http: handle, http_task, controller, beside, stop, store, _lock: lock })
@@ -330,6 +330,23 @@ fn links(settings: &Settings) -> Links {
         domain: settings.preview_domain.clone(),
         port: settings.public_url.port(),
     }
+}
+
+/// GitLab as the settings name it, and the tokens for it.
+pub(super) fn forge(
+    settings: &Settings,
+    paths: gitlab::Paths,
+) -> Result<(Forge, Credentials), gitlab::Error> {
+    let credentials = credentials(settings);
+    let forge = Forge::new(gitlab::Settings {
+        url: settings.gitlab_url.clone(),
+        credentials: credentials.clone(),
+        timeout: settings.gitlab_timeout,
+        rate: settings.gitlab_rate,
+        roots: settings.roots.clone(),
+        paths,
+    })?;
+    Ok((forge, credentials))
 }
 
 /// The tokens for GitLab, each with the projects it is for.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use gitlab::api::{self, ApiError, AsyncClient, AsyncQuery, Endpoint, RestClient};
-use http::header::{ACCEPT, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, DATE, RETRY_AFTER, USER_AGENT};
 use http::{Method, Response, StatusCode};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -146,6 +147,14 @@ impl Client {
 
     pub(super) fn api_url(&self, path: &str) -> Result<Url, url::ParseError> {
         self.link.api.join(path)
+    }
+
+    /// What time GitLab has; `None` when it does not tell.
+    pub(super) async fn date(&self) -> Result<Option<Timestamp>, Error> {
+        let url = self.api_url("user").map_err(|error| Error::Request(error.to_string()))?;
+        let answer = self.call(Method::GET, url, None, None).await?;
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        Ok(date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp()))
     }
 
     /// Makes one call to the API and reads the answer.

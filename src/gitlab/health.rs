@@ -81,7 +81,8 @@ impl Health {
 }
 
 impl TokenHealth {
-    fn warnings(&self, today: Option<Date>) -> Vec<Warning> {
+    /// Everything that an operator should know of it, where this is the day.
+    pub fn warnings(&self, today: Option<Date>) -> Vec<Warning> {
         let name = &self.name;
         let renew = "rotate it in GitLab and put the new one in its place; a token in a file is taken without a restart";
         let mut warnings = Vec::new();
@@ -115,8 +116,16 @@ impl TokenHealth {
 
 /// Whether a version is before [`OLDEST`]. One that cannot be read is not.
 fn is_old(version: &str) -> bool {
+    is_before(version, OLDEST).unwrap_or(false)
+}
+
+/// Whether a version is before this one; `None` when it cannot be read.
+pub(super) fn is_before(version: &str, other: (u32, u32)) -> Option<bool> {
     let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    matches!((parts.next(), parts.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < OLDEST)
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor) < other),
+        _ => None,
+    }
 }
 
 #[derive(Deserialize)]
@@ -158,7 +167,8 @@ impl Forge {
         }
     }
 
-    async fn ask_health(&self) -> Health {
+    /// Asks GitLab for its version, and what it says of each token.
+    pub async fn ask_health(&self) -> Health {
         let today =
             Timestamp::from_millisecond(Clock.now()).unwrap_or_default().to_zoned(TimeZone::UTC).date();
         let mut health = Health { checked_on: Some(today), ..Health::default() };

@@ -1,6 +1,6 @@
 //! The only room that calls GitLab: what we ask, in our words.
 //!
-//! Needs: a base URL and tokens with scope `api` and role Developer. Endpoints and paging come from the `gitlab` crate;
+//! Needs: a base URL and tokens with scope `api` and role Developer (Maintainer for webhooks). Endpoints and paging come from the `gitlab` crate;
 //! requests go through our own client (`client.rs`), which has the time-outs, limits and error classes that crate leaves
 //! to its users.
 //!
@@ -22,6 +22,7 @@ mod credentials;
 mod environments;
 mod error;
 mod health;
+mod hooks;
 mod image;
 mod merge_requests;
 mod notes;
@@ -45,6 +46,7 @@ pub use credentials::{Credentials, Token};
 pub use environments::{DeploymentOutcome, Environment, EnvironmentState};
 pub use error::{Class, Error};
 pub use health::{Health, OLDEST, TokenHealth};
+pub use hooks::{Access, AlertStatus, Hook, HookChange, HookDelivery, TestOutcome, signs_deliveries};
 pub use image::Image;
 pub use merge_requests::OpenMergeRequest;
 pub use notes::Note;

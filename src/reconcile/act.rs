@@ -69,7 +69,11 @@ pub(super) async fn act(
             Some((State::Stopping, reason.clone()))
         }
         // What is tried again is not told again; only its outcome is.
-        Desired::Run(target) if deploys && !matches!(progress(&status), Some(Progress::Trouble(_))) => {
+        Desired::Run(target)
+            if deploys
+                && status.drifted.is_empty()
+                && !matches!(progress(&status), Some(Progress::Trouble(_))) =>
+        {
             Some((State::Deploying, Reason::Deploying(target.sha.clone())))
         }
         _ => None,

@@ -75,6 +75,10 @@ pub(super) async fn deploy(
             known.job_id = target.job_id;
             known.settings.clone_from(&target.settings);
             record.move_to(&target.place);
+            if !status.drifted.is_empty() {
+                tracing::warn!(mr.key = %record.key, drifted = ?status.drifted, "put back as it was ordered");
+                hand_over(parts, record, target, digest, input).await?;
+            }
             return Ok(Done::Yes);
         }
     }
@@ -108,10 +112,20 @@ pub(super) async fn deploy(
         record.deployment = None;
     }
     keep(parts, record, saved).await?;
+    hand_over(parts, record, target, digest, input).await?;
+    Ok(Done::Yes)
+}
+
+async fn hand_over(
+    parts: &Parts,
+    record: &Preview,
+    target: &Target,
+    digest: String,
+    input: Input,
+) -> Result<(), Error> {
     let order = Order { key: record.key, name: record.name.clone(), sha: target.sha.clone(), digest, input };
     let applied = parts.engines.at(&target.place)?.apply(order).await;
-    applied.map_err(|error| Error::engine(&target.place, error))?;
-    Ok(Done::Yes)
+    applied.map_err(|error| Error::engine(&target.place, error))
 }
 
 /// The job's artifact, as it was fetched.

@@ -53,7 +53,8 @@ fn is_settled(target: &Target, record: &Preview, status: &Status) -> bool {
     let same = here && known && release.is_of(&target.sha, target.job_id);
     // After a trouble of the engine's own the same order is worth another try.
     let pending = matches!(pending(release, status), Some(Progress::Working | Progress::Failed(_)));
-    same && (release.failure.is_some() || serves(release, status) || pending)
+    // What somebody else has changed is put back by the same order.
+    same && status.drifted.is_empty() && (release.failure.is_some() || serves(release, status) || pending)
 }
 
 fn serves(release: &Release, status: &Status) -> bool {

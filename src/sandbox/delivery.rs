@@ -122,13 +122,9 @@ impl Delivery {
         matches!(self.status, Fate::Sent | Fate::Failed)
     }
 
-    /// How it went, in words.
+    /// What a test request says of a failure: why nobody answered, else the answer itself.
     pub(super) fn outcome(&self) -> String {
-        match (&self.error, self.response_code) {
-            (Some(error), _) => error.clone(),
-            (None, Some(code)) => format!("Hook executed successfully but returned HTTP {code}"),
-            (None, None) => "internal error".to_owned(),
-        }
+        self.error.clone().unwrap_or_else(|| self.answer.clone())
     }
 
     /// One entry of `GET …/hooks/:id/events`.
@@ -269,9 +265,9 @@ pub(super) async fn deliver(gitlab: &Shared, number: u64, forced: bool) {
         };
         let mut state = gitlab.lock();
         let now = state.now();
-        let good = matches!(&outcome, Ok((200..400, _)));
+        let (code, alike) = (outcome.as_ref().ok().map(|(code, _)| *code), state.counts_alike());
         if let Ok(hook) = state.hook_mut(project, hook) {
-            hook.count(good, now);
+            hook.count(code, alike, now);
         }
         state.settle(number, |delivery| match outcome {
             Ok((code, mut answer)) => {
@@ -290,6 +286,8 @@ impl State {
     /// The request of a delivery, or None when its hook is gone or paused.
     fn prepare(&mut self, number: u64, forced: bool) -> Option<Prepared> {
         let now = self.now();
+        let standard = self.signs();
+        let agent = format!("GitLab/{}", self.version);
         let delivery = self.delivery(number)?;
         let (project, id, body) = (delivery.project, delivery.hook, Arc::clone(&delivery.raw));
         let (event, key) = (delivery.event, delivery.id);
@@ -300,21 +298,23 @@ impl State {
         let stamp = now.as_second().to_string();
         let mut headers = vec![
             ("Content-Type", "application/json".to_owned()),
-            ("User-Agent", format!("GitLab/{}", super::VERSION)),
+            ("User-Agent", agent),
             ("X-Gitlab-Event", event.to_owned()),
             ("X-Gitlab-Instance", self.url.clone()),
             ("X-Gitlab-Event-UUID", Uuid::new_v4().to_string()),
             ("X-Gitlab-Webhook-UUID", Uuid::new_v4().to_string()),
             ("Idempotency-Key", key.to_string()),
-            ("webhook-id", key.to_string()),
-            ("webhook-timestamp", stamp.clone()),
         ];
+        if standard {
+            headers.extend([("webhook-id", key.to_string()), ("webhook-timestamp", stamp.clone())]);
+        }
         if let Some(token) = &hook.token {
             headers.push(("X-Gitlab-Token", token.clone()));
         }
         if let Some(signature) = hook
             .signing_token
             .as_ref()
+            .filter(|_| standard)
             .and_then(|token| signature::sign(token, &key.to_string(), &stamp, &body))
         {
             headers.push(("webhook-signature", signature));
@@ -323,7 +323,11 @@ impl State {
         let custom = hook.custom_headers.clone();
         let headers: Vec<_> =
             headers.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(custom).collect();
-        let shown = headers.iter().filter(|(name, _)| name != "X-Gitlab-Token").cloned().collect();
+        let shown = |(name, value): &(String, String)| {
+            let hidden = name == "X-Gitlab-Token";
+            (name.clone(), if hidden { "[REDACTED]".to_owned() } else { value.clone() })
+        };
+        let shown = headers.iter().map(shown).collect();
         self.settle(number, |delivery| delivery.headers = shown);
         Some((project, id, url, headers, body))
     }

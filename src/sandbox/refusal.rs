@@ -79,6 +79,12 @@ impl Refusal {
         Self::message(StatusCode::CONFLICT, message)
     }
 
+    /// 429 of an application limit, which has no headers.
+    pub(super) fn too_many() -> Self {
+        let error = "This endpoint has been requested too many times. Try again later.";
+        Self::message(StatusCode::TOO_MANY_REQUESTS, json!({ "error": error }))
+    }
+
     /// 422.
     pub(super) fn unprocessable(message: impl Into<Value>) -> Self {
         Self::message(StatusCode::UNPROCESSABLE_ENTITY, message)

@@ -4,6 +4,7 @@
 use super::{
     delivery::{Delivery, Outbox},
     faults::Faults,
+    hooks::Limited,
     id_tokens::Issuer,
     journal::Call,
     notes::Note,
@@ -71,6 +72,8 @@ pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) issuer: Issuer,
     pub(super) calls: Vec<Call>,
+    /// What, in which project, by whom → in which minute, how often.
+    pub(super) throttled: BTreeMap<(Limited, u64, u64), (i64, usize)>,
     ids: BTreeMap<Noun, u64>,
 }
 
@@ -128,8 +131,15 @@ impl State {
             faults: Faults::default(),
             issuer: Issuer::default(),
             calls: Vec::new(),
+            throttled: BTreeMap::new(),
             ids: BTreeMap::new(),
         }
+    }
+
+    /// Whether the version that it says it is has come to this one.
+    pub(super) fn is_at_least(&self, version: (u32, u32)) -> bool {
+        let mut parts = self.version.split('.').map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= version
     }
 
     pub(super) fn now(&self) -> Timestamp {

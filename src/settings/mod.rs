@@ -48,6 +48,10 @@ pub struct Settings {
     pub public_url: Url,
     /// Whom the ID tokens of CI jobs have to be meant for.
     pub job_audience: String,
+    /// Where GitLab sends webhooks.
+    pub webhook_url: Url,
+    /// How often webhooks are looked at in GitLab; `None`: never.
+    pub watch_webhooks: Option<Duration>,
     /// Domain below which previews live, lower case.
     pub preview_domain: String,
     /// GitLab's base URL.
@@ -164,8 +168,13 @@ pub struct ClientSettings {
     pub roots: Roots,
 }
 
-/// Reads what a verb needs that asks a running server; `server` is what the flag says.
-pub fn client_settings(server: Option<Url>) -> Result<ClientSettings, Problems> {
+/// Reads what a verb needs that asks a running server; `server` is what the flag says. Where nobody names a server it is
+/// `default`, else this machine's; where the environment has no token it is `token`.
+pub fn client_settings(
+    server: Option<Url>,
+    default: Option<Url>,
+    token: Option<SecretString>,
+) -> Result<ClientSettings, Problems> {
     let mut problems = Vec::new();
     let layers = Layers::read(None, Layer::default(), &mut problems);
     let mut reader = Reader { layers, problems };
@@ -176,9 +185,9 @@ pub fn client_settings(server: Option<Url>) -> Result<ClientSettings, Problems> 
     let server = match (server, given) {
         (Some(server), _) => Some(server),
         (None, Some(value)) => reader.parse(&value, "use the base URL of a running greenroom", web_url),
-        (None, None) => Url::parse("http://localhost:8080").ok(),
+        (None, None) => default.or_else(|| Url::parse("http://localhost:8080").ok()),
     };
-    let token = reader.layers.get("api_token").map(|value| SecretString::from(value.text));
+    let token = reader.layers.get("api_token").map(|value| SecretString::from(value.text)).or(token);
     let roots = reader.roots();
     match (server, roots) {
         (Some(mut server), Some(roots)) if reader.problems.is_empty() => {
@@ -191,11 +200,23 @@ pub fn client_settings(server: Option<Url>) -> Result<ClientSettings, Problems> 
     }
 }
 
+/// Where a server on this machine listens that was started with the same file and environment.
+pub fn listen_address(config: Option<&Path>) -> Result<SocketAddr, Problems> {
+    let mut problems = Vec::new();
+    let layers = Layers::read(config, Layer::default(), &mut problems);
+    let mut reader = Reader { layers, problems };
+    reader.listen().ok_or(Problems(reader.problems))
+}
+
 impl Reader {
-    fn settings(&mut self, check_signing_token: TokenCheck, per_project: &Projects) -> Option<Settings> {
-        let listen = self.parsed("listen", "use an address and a port, such as `127.0.0.1:8080`", |text| {
+    fn listen(&mut self) -> Option<SocketAddr> {
+        self.parsed("listen", "use an address and a port, such as `127.0.0.1:8080`", |text| {
             text.parse().map_err(|_| String::from("is no socket address"))
-        });
+        })
+    }
+
+    fn settings(&mut self, check_signing_token: TokenCheck, per_project: &Projects) -> Option<Settings> {
+        let listen = self.listen();
         let public_url =
             self.parsed("public_url", "use `http://host[:port]` or `https://host[:port]`", web_url);
         let preview_domain =
@@ -285,6 +306,18 @@ impl Reader {
         };
         let kubeconfig = self.layers.get("kubeconfig").map(|value| (value.text, value.origin));
         let clusters = cluster::with_default(self.layers.clusters.clone(), kubeconfig);
+        let webhook_url = match self.layers.get("webhook_url") {
+            None => public_url.as_ref().and_then(|url| url.join("/webhooks/gitlab").ok()),
+            Some(value) => {
+                self.parse(&value, "use an address such as `https://host/webhooks/gitlab`", web_url)
+            }
+        };
+        let watch = self.layers.get("watch_webhooks").is_none_or(|value| value.text != "off");
+        let watch_webhooks = if watch {
+            self.duration("watch_webhooks", Duration::from_secs(1)).map(Some)
+        } else {
+            Some(None)
+        };
         let data_dir = data_dir?;
         let public = public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
         let job_audience = self.layers.get("job_audience").map(|value| value.text).or(public);
@@ -293,6 +326,8 @@ impl Reader {
             listen: listen?,
             public_url: public_url?,
             job_audience: job_audience?,
+            webhook_url: webhook_url?,
+            watch_webhooks: watch_webhooks?,
             preview_domain: preview_domain?,
             gitlab_url: gitlab_url?,
             gitlab_token: SecretString::from(gitlab_token?.text),

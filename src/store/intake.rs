@@ -30,6 +30,17 @@ pub struct Delivery {
     pub at: i64,
 }
 
+/// What is remembered of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The `X-Gitlab-Event` header.
+    pub event: String,
+    /// What became of it, as in [`Delivery`].
+    pub outcome: String,
+    /// When it came, Unix milliseconds.
+    pub at: i64,
+}
+
 /// Whether a delivery was new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
@@ -172,6 +183,20 @@ impl Store {
         enqueue(&mut connection, self.backend, &hints, run_at).await.map_err(doing("queue work"))?;
         self.wake.notify_waiters();
         Ok(())
+    }
+
+    /// The delivery with this id: its event, outcome and time, if it came and is still remembered.
+    pub async fn delivery(&self, id: &str) -> Result<Option<Received>, Error> {
+        // PostgreSQL takes no such text, so neither came one.
+        if id.contains('\0') {
+            return Ok(None);
+        }
+        let row = sqlx::query("SELECT event, outcome, at FROM deliveries WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.read)
+            .await
+            .map_err(doing("read a delivery"))?;
+        Ok(row.map(|row| Received { event: row.get(0), outcome: row.get(1), at: row.get(2) }))
     }
 
     /// Every project that ever delivered, with its path as last seen.

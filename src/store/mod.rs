@@ -46,7 +46,7 @@ use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{Notify, mpsc};
 
 pub use housekeeping::Retention;
-pub use intake::{Accepted, Delivery};
+pub use intake::{Accepted, Delivery, Received};
 pub use intents::Asked;
 pub use listed::Relisted;
 pub use orders::KeptOrder;

@@ -7,6 +7,7 @@
 
 mod access;
 mod brake;
+mod deliveries;
 mod health;
 mod jobs;
 mod previews;
@@ -71,6 +72,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(at("/livez", get().to(livez)))
         .service(at("/readyz", get().to(readyz)))
         .service(at("/metrics", get().to(metrics)))
+        .service(at("/api/v1/deliveries/{id}", get().to(deliveries::one)))
         .service(at("/api/v1/health", get().to(health::health)))
         .service(
             only("GET, HEAD, POST", "/api/v1/brake", get().to(brake::show))

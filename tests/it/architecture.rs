@@ -26,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "reconcile",
         &["preview", "clock", "oidc", "store", "gitlab", "render", "engine", "report", "telemetry"],
     ),
+    ("hooks", &["preview", "store", "gitlab", "telemetry"]),
     ("gateway", &["preview", "clock", "store", "engine", "telemetry"]),
     ("web", &["preview", "clock", "oidc", "store", "reconcile", "render", "telemetry"]),
     ("sandbox", &["telemetry"]),

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 21] = [
     "serve",
     "demo",
     "sandbox",
@@ -24,17 +24,20 @@ const VERBS: [&str; 18] = [
     "init",
     "render",
     "deploy",
+    "connect",
     "list",
     "why",
     "logs",
     "stop",
     "refresh",
     "doctor",
+    "health",
     "brake",
     "adopt",
     "schema",
     "defaults",
     "completions",
+    "man",
 ];
 
 /// Somebody at a shell: an empty folder, an empty environment.
@@ -202,10 +205,33 @@ fn shells_complete_every_verb() {
 }
 
 #[test]
+fn every_verb_has_a_manual_page() {
+    let shell = Shell::new();
+    let page = shell.reads(&["man"]);
+    assert!(page.contains(".TH greenroom 1"), "{page}");
+    assert_eq!(shell.reads(&["man", "--to", "new/pages"]), "");
+    let read = |name: &str| fs::read_to_string(shell.0.path().join("new/pages").join(name)).unwrap();
+    assert_eq!(read("greenroom.1"), page);
+    for verb in VERBS {
+        assert!(page.contains(&format!("greenroom\\-{verb}(1)")), "{verb}: {page}");
+        let page = read(&format!("greenroom-{verb}.1"));
+        assert!(page.contains(&format!("\\fBgreenroom {verb}\\fR")), "{page}");
+    }
+    shell.writes("file", "");
+    assert_snapshot!(shown(shell.runs(&["man", "--to", "file"])));
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let shell = Shell::new();
-    for args in [&["schema"][..], &["defaults"], &["completions", "bash"], &["--help"], &["serve", "--help"]]
-    {
+    for args in [
+        &["schema"][..],
+        &["defaults"],
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["serve", "--help"],
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut child = child(&shell, args, writer, Stdio::piped());
@@ -339,6 +365,48 @@ mod why {
                 format!("error: `{nonsense}` names no merge request\nhint: write it as `acme/web!7`\n")
             );
         }
+    }
+}
+
+mod health {
+    use sqlx::{Connection, Executor, SqliteConnection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn is_good_as_long_as_the_store_can_be_written() {
+        let world = World::start().await;
+        let health = || {
+            let (status, text) = world.greenroom.verb(&["health"]);
+            (status.code().unwrap(), text.replace(world.greenroom.url().as_str(), "[server]/"))
+        };
+        assert_eq!(health(), (0, "ready\n".into()));
+
+        let file = format!("sqlite://{}", world.greenroom.data().join("greenroom.db").display());
+        let mut other = SqliteConnection::connect(&file).await.unwrap();
+        other.execute("BEGIN EXCLUSIVE").await.unwrap();
+        let (code, text) = health();
+        assert_eq!(code, 1);
+        assert!(
+            text.starts_with("error: [server]/readyz answered 503 Service Unavailable: the store does not"),
+            "{text}"
+        );
+        other.execute("ROLLBACK").await.unwrap();
+        assert_eq!(health().0, 0);
+
+        world.greenroom.kill9();
+        let (code, text) = health();
+        assert_eq!(code, 3);
+        assert!(text.starts_with("error: [server]/readyz does not answer: "), "{text}");
+    }
+
+    #[test]
+    fn asks_where_the_settings_say_that_the_server_listens() {
+        let shell = Shell::new();
+        shell.writes("greenroom.toml", &format!("listen = '{}'\n", free_address()));
+        assert_eq!(shell.runs(&["health", "--config", "greenroom.toml"]).0, 3);
+        shell.writes("greenroom.toml", "listen = 'here'\n");
+        assert_snapshot!(shown(shell.runs(&["health", "--config", "greenroom.toml"])));
     }
 }
 

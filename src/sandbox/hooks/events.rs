@@ -13,6 +13,9 @@ use crate::sandbox::{
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
+/// A page of events holds at most this many, unlike other lists.
+const MAX_PER_PAGE: u64 = 20;
+
 pub(super) async fn list(
     gitlab: Gitlab,
     caller: Caller,
@@ -24,9 +27,12 @@ pub(super) async fn list(
     let state = gitlab.lock();
     let project = state.enter(&caller, &project, MAINTAINER)?;
     state.hook(project, id)?;
+    if params.number("per_page").is_some_and(|number| !(1..=MAX_PER_PAGE).contains(&number)) {
+        return Err(Refusal::invalid("per_page does not have a valid value"));
+    }
     let wanted = params.list("status").unwrap_or_default();
     let in_class = |wanted: &String, code: Option<u16>| match (wanted.as_str(), code) {
-        ("successful", Some(code)) => (200..400).contains(&code),
+        ("successful", Some(code)) => (200..300).contains(&code),
         ("client_failure", Some(code)) => (400..500).contains(&code),
         ("server_failure", Some(code)) => code >= 500,
         ("server_failure", None) => true,
@@ -46,6 +52,7 @@ pub(super) async fn resend(gitlab: Gitlab, caller: Caller, path: web::Path<(Stri
     let again = {
         let mut state = gitlab.lock();
         let project = state.enter(&caller, &project, MAINTAINER)?;
+        state.throttle(Limited::Resend, project, caller.user)?;
         let url = state.hook(project, id)?.url.clone();
         let delivery =
             state.deliveries.iter().find(|delivery| delivery.number == event && delivery.hook == id);
@@ -67,6 +74,7 @@ pub(super) async fn test(gitlab: Gitlab, caller: Caller, path: web::Path<(String
     let number = {
         let mut state = gitlab.lock();
         let project = state.enter(&caller, &project, MAINTAINER)?;
+        state.throttle(Limited::Test, project, caller.user)?;
         let (event, body) = state.sample(project, &trigger, caller.user)?;
         let delivery = state.new_delivery(state.hook(project, id)?, event, &body);
         state.enlist(delivery)
@@ -74,13 +82,33 @@ pub(super) async fn test(gitlab: Gitlab, caller: Caller, path: web::Path<(String
     delivery::deliver(&gitlab, number, true).await;
     let state = gitlab.lock();
     let code = state.delivery(number).and_then(|delivery| delivery.response_code);
+    // A redirect counts as good for the hook's health, but not here.
     match code {
-        Some(200..400) => Ok(HttpResponse::Created().json(json!({ "message": "201 Created" }))),
+        Some(200..300) => Ok(HttpResponse::Created().json(json!({ "message": "201 Created" }))),
         _ => Err(Refusal::unprocessable(state.delivery(number).map_or_else(String::new, Delivery::outcome))),
     }
 }
 
+/// What GitLab lets a user do five times a minute in a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sandbox) enum Limited {
+    Test,
+    Resend,
+}
+
+const PER_MINUTE: usize = 5;
+
 impl State {
+    fn throttle(&mut self, what: Limited, project: u64, user: u64) -> Result<(), Refusal> {
+        let minute = self.now().as_second() / 60;
+        let (at, times) = self.throttled.entry((what, project, user)).or_default();
+        if *at != minute {
+            (*at, *times) = (minute, 0);
+        }
+        *times += 1;
+        if *times > PER_MINUTE { Err(Refusal::too_many()) } else { Ok(()) }
+    }
+
     /// A body out of the project's real data, as GitLab's test requests have; 422 without any.
     fn sample(&self, project: u64, trigger: &str, user: u64) -> Result<(Event, Value), Refusal> {
         let known = self.project(project)?;

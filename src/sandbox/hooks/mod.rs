@@ -1,9 +1,13 @@
 //! Project webhooks and their health. Tokens are never returned, only whether there is one. Changing
 //! the URL clears the secret token and the custom headers unless the same request sets them again.
+//!
+//! Signing tokens came with 19.0; an older GitLab takes the parameter and does nothing with it. Since 17.11 whatever fails
+//! counts alike; before, the fourth 4xx switched a hook off for good.
 
 mod events;
 mod routes;
 
+pub(super) use events::Limited;
 pub(super) use routes::routes;
 
 use super::{
@@ -20,6 +24,7 @@ use std::collections::BTreeMap;
 
 /// The flags of a hook, and whether a new hook has them.
 const FLAGS: &[(&str, bool)] = &[
+    ("enable_ssl_verification", true),
     ("push_events", true),
     ("tag_push_events", false),
     ("merge_requests_events", false),
@@ -43,6 +48,10 @@ const FLAGS: &[(&str, bool)] = &[
 /// Consecutive failures that pause a hook, and that switch it off for good.
 const PAUSED_FROM: u32 = 4;
 const DISABLED_FROM: u32 = 40;
+/// The failures that switch a hook off before [`ALIKE_SINCE`], when they are 4xx.
+const DISABLED_BY_4XX: u32 = 4;
+/// Since when failures are not told apart.
+const ALIKE_SINCE: (u32, u32) = (17, 11);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 
 /// One webhook.
@@ -58,8 +67,10 @@ pub(super) struct Hook {
     pub(super) signing_token: Option<String>,
     pub(super) custom_headers: BTreeMap<String, String>,
     branch_filter: Option<String>,
+    template: Option<String>,
     created_at: Timestamp,
     failures: u32,
+    disabled: bool,
     disabled_until: Option<Timestamp>,
 }
 
@@ -70,17 +81,18 @@ impl Hook {
 
     /// Whether deliveries are dropped at this moment.
     pub(super) fn paused(&self, now: Timestamp) -> bool {
-        self.failures >= DISABLED_FROM || self.disabled_until.is_some_and(|until| until > now)
+        self.disabled || self.disabled_until.is_some_and(|until| until > now)
     }
 
-    /// Counts an answer; any good one forgets the failures.
-    pub(super) fn count(&mut self, good: bool, now: Timestamp) {
-        if good {
-            self.failures = 0;
-            self.disabled_until = None;
+    /// Counts an answer, none where nobody answered; any good one forgets the failures.
+    pub(super) fn count(&mut self, code: Option<u16>, alike: bool, now: Timestamp) {
+        if matches!(code, Some(200..400)) {
+            (self.failures, self.disabled, self.disabled_until) = (0, false, None);
             return;
         }
         self.failures += 1;
+        let limit = if !alike && matches!(code, Some(400..500)) { DISABLED_BY_4XX } else { DISABLED_FROM };
+        self.disabled |= self.failures >= limit;
         if let Some(doublings) = self.failures.checked_sub(PAUSED_FROM) {
             let pause = SignedDuration::from_mins(1_i64 << doublings.min(20)).min(LONGEST_PAUSE);
             self.disabled_until = now.checked_add(pause).ok();
@@ -89,13 +101,13 @@ impl Hook {
 
     fn alert_status(&self, now: Timestamp) -> &'static str {
         match self.paused(now) {
-            _ if self.failures >= DISABLED_FROM => "disabled",
+            _ if self.disabled => "disabled",
             true => "temporarily_disabled",
             false => "executable",
         }
     }
 
-    fn describe(&mut self, params: &Params) -> Result<(), Refusal> {
+    fn describe(&mut self, params: &Params, signs: bool) -> Result<(), Refusal> {
         if let Some(url) = params.text("url") {
             let valid = url::Url::parse(&url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
             if !valid {
@@ -115,7 +127,7 @@ impl Hook {
         if params.has("token") {
             self.token = params.text("token").filter(|token| !token.is_empty());
         }
-        if params.has("signing_token") {
+        if signs && params.has("signing_token") {
             self.signing_token = params.text("signing_token").filter(|token| !token.is_empty());
         }
         if params.has("custom_headers") {
@@ -125,6 +137,9 @@ impl Hook {
         self.name = params.text("name").or_else(|| self.name.take());
         self.description = params.text("description").or_else(|| self.description.take());
         self.branch_filter = params.text("push_events_branch_filter").or_else(|| self.branch_filter.take());
+        if params.has("custom_webhook_template") {
+            self.template = params.text("custom_webhook_template").filter(|template| !template.is_empty());
+        }
         Ok(())
     }
 }
@@ -156,14 +171,26 @@ impl State {
             signing_token: None,
             custom_headers: BTreeMap::new(),
             branch_filter: None,
+            template: None,
             created_at: self.now(),
             failures: 0,
+            disabled: false,
             disabled_until: None,
         };
-        hook.describe(params)?;
+        hook.describe(params, self.signs())?;
         let id = hook.id;
         self.project_mut(project)?.hooks.insert(id, hook);
         Ok(id)
+    }
+
+    /// Whether it knows signing tokens.
+    pub(super) fn signs(&self) -> bool {
+        self.is_at_least((19, 0))
+    }
+
+    /// Whether failed deliveries count alike, whatever was answered.
+    pub(super) fn counts_alike(&self) -> bool {
+        self.is_at_least(ALIKE_SINCE)
     }
 
     fn hook_json(&self, hook: &Hook) -> Value {
@@ -177,18 +204,21 @@ impl State {
             "name": hook.name,
             "description": hook.description,
             "created_at": time::iso(hook.created_at),
-            "enable_ssl_verification": true,
             "alert_status": hook.alert_status(now),
             "disabled_until": hook.disabled_until.filter(|until| *until > now).map(time::iso),
             "url_variables": {},
             "push_events_branch_filter": hook.branch_filter,
             "branch_filter_strategy": "wildcard",
-            "custom_webhook_template": null,
+            "custom_webhook_template": hook.template,
             "custom_headers": names.into_iter().collect::<Map<_, _>>(),
             "project_id": hook.project,
             "token_present": hook.token.is_some(),
-            "signing_token_present": hook.signing_token.is_some(),
         });
-        with(shown, Value::Object(flags))
+        let shown = with(shown, Value::Object(flags));
+        if self.signs() {
+            with(shown, json!({ "signing_token_present": hook.signing_token.is_some() }))
+        } else {
+            shown
+        }
     }
 }

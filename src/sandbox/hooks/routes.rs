@@ -51,7 +51,8 @@ async fn update(gitlab: Gitlab, caller: Caller, path: web::Path<(String, u64)>, 
     let mut state = gitlab.lock();
     let project = state.enter(&caller, &project, MAINTAINER)?;
     params.required("url")?;
-    state.hook_mut(project, id)?.describe(&params)?;
+    let signs = state.signs();
+    state.hook_mut(project, id)?.describe(&params, signs)?;
     Ok(HttpResponse::Ok().json(state.hook_json(state.hook(project, id)?)))
 }
 

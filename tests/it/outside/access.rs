@@ -24,7 +24,9 @@ async fn status_of(greenroom: &Greenroom, method: &str, path: &str, headers: &[(
 #[tokio::test]
 async fn without_a_token_only_this_machine_is_answered_and_only_directly() {
     let greenroom = alone(&[]).await;
-    for path in ["/api/v1/previews", "/api/v1/previews/42/1", "/api/v1/health", "/metrics"] {
+    for path in
+        ["/api/v1/previews", "/api/v1/previews/42/1", "/api/v1/deliveries/1", "/api/v1/health", "/metrics"]
+    {
         let found = if path.ends_with("/1") { 404 } else { 200 };
         for (headers, expected) in [
             (&[][..], found),

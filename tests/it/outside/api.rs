@@ -174,6 +174,8 @@ async fn what_is_not_there_is_told_as_a_problem() {
         "/api/v1/previews/99999999999999999999/1",
         "/api/v1/previews/acme%2Fweb/1",
         "/api/v1/previews/%00/%ff",
+        "/api/v1/deliveries/1",
+        "/api/v1/deliveries/%00",
         "/api/v1/",
         "/api",
         "/",

@@ -15,6 +15,7 @@ on_both_databases! {
     what_was_accepted_is_there_after_opening_again
     a_delivery_and_its_work_are_kept_together_or_not_at_all
     who_hangs_up_is_stored_all_the_same
+    what_came_is_known_by_its_id
     any_text_is_kept
     a_project_has_the_path_it_was_last_seen_with
 }
@@ -28,6 +29,19 @@ async fn a_repeated_delivery_changes_nothing(database: &Database) {
     let run = store.claim("worker", 10, 20).await.unwrap().unwrap();
     assert_eq!((&run.key, run.requested, run.lift), (&mr(7), 1, false));
     assert_eq!(store.claim("worker", 10, 20).await.unwrap(), None);
+}
+
+async fn what_came_is_known_by_its_id(database: &Database) {
+    let store = database.open().await;
+    let sent = delivery("1", mr(7));
+    assert_eq!(store.delivery("1").await.unwrap(), None);
+    store.accept(sent.clone()).await.unwrap();
+    let received = store.delivery("1").await.unwrap().unwrap();
+    assert_eq!(
+        (received.event, received.outcome, received.at),
+        (sent.event, sent.outcome.to_owned(), sent.at)
+    );
+    assert_eq!(store.delivery("2").await.unwrap(), None);
 }
 
 async fn of_equal_deliveries_at_once_one_is_new(database: &Database) {

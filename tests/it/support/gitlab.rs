@@ -81,11 +81,38 @@ impl Gitlab {
         let gitlab = Self { sandbox, client: client() };
         gitlab.push("main", &[(".greenroom.yml", PROJECT_FILE)]).await;
         // What the README asks for, and not more.
-        let developer = json!({ "username": "bot", "access_level": 30 });
+        gitlab.promote_bot(30).await;
         gitlab
-            .ask(Method::PUT, &format!("sandbox/projects/{}/members", Self::PROJECT), Some(developer))
-            .await;
-        gitlab
+    }
+
+    /// greenroom's bot has this access level from now on.
+    pub async fn promote_bot(&self, access_level: u8) {
+        let member = json!({ "username": "bot", "access_level": access_level });
+        let path = format!("sandbox/projects/{}/members", Self::PROJECT);
+        self.ask(Method::PUT, &path, Some(member)).await;
+    }
+
+    /// The project's webhooks.
+    pub async fn hooks(&self) -> Vec<Value> {
+        self.list("hooks?per_page=100").await
+    }
+
+    /// Somebody makes a webhook on its page.
+    pub async fn create_hook(&self, hook: Value) {
+        self.ask(Method::POST, &api("hooks"), Some(hook)).await;
+    }
+
+    /// Somebody changes something on a webhook's page.
+    pub async fn edit_hook(&self, hook: &Value, mut change: Value) {
+        change["url"] = if change["url"].is_null() { hook["url"].clone() } else { change["url"].take() };
+        self.ask(Method::PUT, &api(&format!("hooks/{}", hook["id"])), Some(change)).await;
+    }
+
+    /// Somebody removes all webhooks.
+    pub async fn delete_hooks(&self) {
+        for hook in self.hooks().await {
+            self.call(Method::DELETE, &api(&format!("hooks/{}", hook["id"])), None).await;
+        }
     }
 
     /// Ends it now; else it ends with the test.
@@ -326,6 +353,11 @@ impl Gitlab {
     pub async fn deliveries(&self) -> Vec<Value> {
         let deliveries = self.ask(Method::GET, "sandbox/deliveries", None).await;
         serde_json::from_value(deliveries).unwrap()
+    }
+
+    /// The history of webhooks is forgotten, also that of each hook's page.
+    pub async fn forget_deliveries(&self) {
+        self.call(Method::DELETE, "sandbox/deliveries", None).await.error_for_status().expect("forgotten");
     }
 
     /// What happens to webhooks and API calls from now on; `docs/sandbox.md` has the words.

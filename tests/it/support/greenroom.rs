@@ -245,6 +245,17 @@ impl Greenroom {
         (output.status, String::from_utf8(text).unwrap())
     }
 
+    /// As [`Self::verb`], while the world goes on, with these settings over those of the server. `--server` is for it to
+    /// find out.
+    pub async fn ask(&self, args: &[&str], settings: &[(&str, &str)]) -> (i32, String) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_greenroom"));
+        command.args(args).env_clear().current_dir(self.home.path());
+        command.envs(self.settings.iter().filter(|set| !is_flag(set)).map(|(name, value)| (name, value)));
+        let output = command.envs(settings.iter().copied()).output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("it ended by itself"), String::from_utf8(text).unwrap())
+    }
+
     /// Whether it was not killed yet.
     pub fn is_running(&self) -> bool {
         self.child.lock().unwrap().is_some()

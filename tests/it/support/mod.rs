@@ -10,6 +10,7 @@ pub mod gitlab;
 pub mod greenroom;
 pub mod openapi;
 pub mod parts;
+pub mod podman;
 pub mod prism;
 pub mod raw;
 pub mod registry;

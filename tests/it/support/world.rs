@@ -91,6 +91,7 @@ impl Before {
             ("GREENROOM_GITLAB_URL", wire.url().as_str()),
             ("GREENROOM_GITLAB_TOKEN", BOT),
             ("GREENROOM_GITLAB_RATE", "off"),
+            ("GREENROOM_WATCH_WEBHOOKS", "off"),
             ("GREENROOM_WEBHOOK_SIGNING_TOKEN", SIGNING_TOKEN),
         ];
         let settings = [usual.as_slice(), settings].concat();
