@@ -9,6 +9,7 @@
 //! | [`settings`] | the only place that reads the environment and the settings file |
 //! | [`outgoing`] | how others are reached over HTTP: trusted certificates, proxies |
 //! | [`telemetry`] | logs and metrics |
+//! | [`oidc`] | who a CI job is: GitLab's ID tokens, verified |
 //! | [`webhook`] | GitLab's POST → a verified, stored hint |
 //! | [`store`] | all SQL: deliveries, work queue, previews, history |
 //! | [`gitlab`] | the only room that calls GitLab |
@@ -29,6 +30,7 @@ pub mod engine;
 pub mod gateway;
 pub mod gitlab;
 pub mod hooks;
+pub mod oidc;
 pub mod outgoing;
 pub mod preview;
 pub mod process;

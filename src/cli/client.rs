@@ -30,6 +30,11 @@ pub(super) struct PreviewArgs {
 }
 
 impl PreviewArgs {
+    /// The preview of this merge request at this server.
+    pub(super) fn new(merge_request: String, server: Option<Url>) -> Self {
+        Self { merge_request, server: ServerFlag { server } }
+    }
+
     /// The server, and where it has the preview.
     pub(super) async fn find(self) -> Result<(Client, String), Failure> {
         let given = &self.merge_request;

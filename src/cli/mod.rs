@@ -10,10 +10,12 @@ mod client;
 mod clusters;
 mod connect;
 mod demo;
+mod desk;
 mod doctor;
 mod health;
 mod init;
 mod install;
+mod job;
 mod list;
 mod logs;
 mod man;
@@ -55,6 +57,8 @@ enum Verb {
     Sandbox(sandbox::Flags),
     /// Check the settings and a `.greenroom.yml`. Exit code 2 when something is found.
     Check(check::Flags),
+    /// In a CI job: have this head's preview made, show how it goes, and end as it ends.
+    Deploy(job::Flags),
     /// Write a first `.greenroom.yml` for what lies in a repository, and say why.
     Init(init::Flags),
     /// Print what greenroom needs in a Kubernetes cluster.
@@ -69,7 +73,7 @@ enum Verb {
     Why(why::Flags),
     /// Print what happened to a merge request's preview, oldest first.
     Logs(logs::Flags),
-    /// Take a merge request's preview away, until a new commit, a reopen or a refresh.
+    /// Take a merge request's preview away, until a new commit, a reopen or a refresh. In a CI job: the job's own, and wait for it.
     Stop(stop::Flags),
     /// Look at a merge request anew: lifts a stop, tries again what failed, begins its life again.
     Refresh(refresh::Flags),
@@ -167,6 +171,7 @@ pub fn main() -> ExitCode {
         Verb::Sandbox(flags) => run(sandbox::run(flags)),
         Verb::Demo(flags) => run(demo::run(flags)),
         Verb::Connect(flags) => run(connect::run(flags)),
+        Verb::Deploy(flags) => run(job::run(flags)),
         Verb::List(flags) => run(list::run(flags)),
         Verb::Why(flags) => run(why::run(flags)),
         Verb::Logs(flags) => run(logs::run(flags)),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clusters;
+use super::desk;
 use super::secrets::{SecretsInUse, webhook_secrets};
 use super::{ConfigFlag, Failure};
 use crate::clock::Clock;
@@ -143,6 +144,7 @@ impl Server {
         let statuses = settings.per_project.clone();
         let filter = projects.clone();
         let served: Arc<dyn Fn(&str) -> bool + Send + Sync> = Arc::new(move |path| filter.serves(path));
+        let uploads = desk::uploads(&settings)?;
         let (engines, reached) = clusters::engines(&settings, &instance, clock).await;
         let engines = Engines::new(
             std::iter::once((Place::STATIC, Arc::clone(&sites) as Arc<dyn Engine>)).chain(engines),
@@ -163,6 +165,7 @@ impl Server {
             links: links(&settings),
             clock,
             incoming: sites.incoming().to_owned(),
+            uploads: uploads.clone(),
             limits: ArtifactLimits { bytes: settings.artifact_max_bytes },
             served: Arc::clone(&served),
             rules: Arc::new(move |path| per_project.of(path).rules()),
@@ -189,6 +192,10 @@ impl Server {
         let secrets =
             SecretsInUse::new(&settings, credentials, forge.clone(), intake.clone(), api_token.clone());
         let (counts, hooks, calls) = (intake.clone(), intake.clone(), forge.clone());
+        let stop = CancellationToken::new();
+        let desk =
+            desk::desk(&settings, forge.clone(), store.clone(), Arc::clone(&served), uploads, stop.clone())?;
+        let desk = web::Data::new(desk);
         let api = web::Data::new(Api {
             store: store.clone(),
             clock,
@@ -216,6 +223,7 @@ impl Server {
                 .app_data(gateway.clone())
                 .app_data(intake.clone())
                 .app_data(api.clone())
+                .app_data(desk.clone())
                 .service(
                     web::scope("")
                         .guard(guard::fn_guard(is_unclear))
@@ -238,7 +246,6 @@ impl Server {
         .run();
         let handle = http.handle();
         let http_task = tokio::spawn(http);
-        let stop = CancellationToken::new();
         let retention = Retention { deliveries: settings.keep_deliveries, history: settings.keep_history };
         let run = controller.run(settings.resync_interval, retention, stop.clone());
         let controller = tokio::spawn(run);

@@ -1,13 +1,15 @@
-//! What an operator can ask for.
+//! What an operator, or a stop job in GitLab, can ask for.
 
 use serde::Serialize;
 
-/// What an operator asks for; the next look does it.
+/// What is asked for; the next look does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Intent {
     /// Take the preview away, until a new head, a reopen or a refresh.
     Stop,
+    /// The same, as a stop job in GitLab asks for it.
+    StopInGitlab,
     /// Look at everything anew: a hold is lifted, a failed release tried again, and its life begins again.
     Refresh,
 }
@@ -17,19 +19,21 @@ impl Intent {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
+            Self::StopInGitlab => "stop-in-gitlab",
             Self::Refresh => "refresh",
         }
     }
 
     /// From that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Stop, Self::Refresh].into_iter().find(|intent| intent.as_str() == word)
+        [Self::Stop, Self::StopInGitlab, Self::Refresh].into_iter().find(|intent| intent.as_str() == word)
     }
 
     /// The line of history that it leaves.
     pub const fn told(self) -> &'static str {
         match self {
             Self::Stop => "the operator asked to stop it",
+            Self::StopInGitlab => "a stop job in GitLab asked to stop it",
             Self::Refresh => "the operator asked to refresh it",
         }
     }

@@ -9,6 +9,7 @@ mod ids;
 mod intent;
 mod lifetime;
 mod names;
+mod order;
 mod pattern;
 mod place;
 mod policy;
@@ -31,6 +32,7 @@ pub use names::{
     ENVIRONMENT_PREFIX, PreviewName, commit_status_name, environment_name, environment_slug,
     merge_request_of_environment, ref_slug, valid_dns_label,
 };
+pub use order::JobOrder;
 pub use pattern::{BranchPattern, PathPattern};
 pub use place::{DEFAULT_CLUSTER, Place};
 pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, When};

@@ -6,6 +6,7 @@ use super::commit_status::CommitStatus;
 use super::facts::Sha;
 use super::ids::MrKey;
 use super::names::PreviewName;
+use super::order::JobOrder;
 use super::place::Place;
 use super::policy::Compared;
 use super::reason::Reason;
@@ -227,6 +228,9 @@ pub struct Preview {
     /// Since when it waits for such a place, Unix milliseconds.
     #[serde(default)]
     pub waits_for_place_since: Option<i64>,
+    /// The deploy that a CI job asked for, while its commit is the head.
+    #[serde(default)]
+    pub order: Option<JobOrder>,
 }
 
 impl Preview {
@@ -278,7 +282,13 @@ impl Preview {
             compared: None,
             place_since: None,
             waits_for_place_since: None,
+            order: None,
         }
+    }
+
+    /// Whether state and reason are the answer to this order of a CI job.
+    pub fn has_answered(&self, order: &str) -> bool {
+        self.order.as_ref().is_some_and(|known| known.id == order && known.answered)
     }
 
     /// Whether anything was decided about it yet.

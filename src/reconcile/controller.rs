@@ -20,6 +20,7 @@ use super::engines::Engines;
 use super::look::{Error, Next, look};
 use super::manifests::OnCluster;
 use super::moving::Strays;
+use super::uploads::Uploads;
 use super::{resync, sweep};
 use crate::clock::Clock;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
@@ -73,6 +74,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where artifacts are downloaded to; on the engine's file system.
     pub incoming: PathBuf,
+    /// What CI jobs have sent.
+    pub uploads: Uploads,
     /// How much of an artifact is fetched.
     pub limits: ArtifactLimits,
     /// Which project paths are served.

@@ -1,5 +1,7 @@
 //! Handing a target to its engine: what it is made of, what people are told before, the order itself.
 
+use std::path::PathBuf;
+
 use super::apply::{Done, unless_refused};
 use super::commit_status;
 use super::controller::Parts;
@@ -103,8 +105,10 @@ pub(super) async fn deploy(
     record.release = Some(release(&digest));
     record.checks.clear();
     keep(parts, record, saved).await?;
-    // Without its environment a deployment would make one that leads nowhere.
-    if environment.is_none() || unless_refused(parts.reporter.open_deployment(record).await)?.is_none() {
+    // Without its environment a deployment would make one that leads nowhere; the one that GitLab records for a job is enough.
+    let has_deployment = record.order.as_ref().is_some_and(|o| o.sha == target.sha && o.has_deployment);
+    let wanted = environment.is_some() && !has_deployment;
+    if !wanted || unless_refused(parts.reporter.open_deployment(record).await)?.is_none() {
         record.deployment = None;
     }
     keep(parts, record, saved).await?;
@@ -133,15 +137,23 @@ async fn artifact(
 ) -> Result<Made, Error> {
     let project = record.key.project_id;
     let job = Quoted::new(&site.job);
-    let fetched = parts.forge.artifact(project, target.job_id, &parts.incoming, parts.limits).await;
+    let upload = record.order.as_ref().and_then(|order| order.upload_of(&target.sha, target.job_id));
+    let fetched = match upload {
+        Some(digest) => parts.uploads.artifact(digest, &parts.incoming).await.map_err(Into::into),
+        None => parts.forge.artifact(project, target.job_id, &parts.incoming, parts.limits).await,
+    };
     let refused = match fetched {
         Ok(Some(artifact)) => {
             let input = Input::Artifact {
                 archive: artifact.archive,
-                root: site.path.as_path().to_owned(),
+                // What a job sends is the site itself.
+                root: if upload.is_some() { PathBuf::new() } else { site.path.as_path().to_owned() },
                 spa: site.spa,
             };
             return Ok(Made::Ready(artifact.digest, input));
+        }
+        Ok(None) if upload.is_some() => {
+            String::from("the files that the job sent are not here any more; run the job again")
         }
         Ok(None) => format!("GitLab has no artifact of job {job}: it was never made or has expired"),
         Err(crate::gitlab::Error::TooLarge { limit, .. }) => {

@@ -21,10 +21,12 @@ pub(super) async fn take_up(
     let now = parts.clock.now();
     match (asked.intent, seen) {
         // Nothing runs, and a hold would outlive a reopen that nobody told of.
-        (Intent::Stop, Some(merge_request)) if merge_request.state.is_over() => {}
-        (Intent::Stop, _) => {
+        (Intent::Stop | Intent::StopInGitlab, Some(merge_request)) if merge_request.state.is_over() => {}
+        (Intent::Stop | Intent::StopInGitlab, _) => {
+            let by_operator = asked.intent == Intent::Stop;
+            let origin = if by_operator { HoldOrigin::Operator } else { HoldOrigin::Gitlab };
             let sha = seen.map_or_else(|| record.sha.clone(), |merge_request| merge_request.sha.clone());
-            record.hold = Some(Hold { sha, since: asked.at, origin: HoldOrigin::Operator });
+            record.hold = Some(Hold { sha, since: asked.at, origin });
         }
         (Intent::Refresh, Some(_)) => {
             record.hold = None;

@@ -7,12 +7,12 @@ use super::desired::{
     Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator, wanted_place,
 };
 use super::plan::outcome;
-use super::{apply, commit_status, foreign, intent, observe, places, sweep, unreachable, unseen};
+use super::{apply, commit_status, foreign, intent, observe, orders, places, sweep, unreachable, unseen};
 use crate::engine::Progress;
 use crate::gitlab::EnvironmentState;
 use crate::preview::{
-    Changes, FileAt, Hold, HoldOrigin, Judgement, MergeRequest, MrKey, Place, Preview, Reason, Serving, Sha,
-    State,
+    Changes, FileAt, Hold, HoldOrigin, JobOrder, Judgement, MergeRequest, MrKey, Place, Preview, Reason,
+    Serving, Sha, State,
 };
 use crate::report::{NoteCheck, note_is_due};
 
@@ -87,6 +87,8 @@ const TOUCH: i64 = 86_400_000;
 /// Looks at `key` once. `lift`: a person reopened it. `thorough`: ask also what hardly ever changes.
 pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) -> Result<Next, Error> {
     let asked = parts.store.asked(key).await?;
+    // Before GitLab is asked: what it shows then is no older than what the job was admitted for.
+    let order = parts.store.job_order(key).await?;
     let mut record = parts.store.preview(key).await?;
     let answer = parts.forge.merge_request(key).await;
     if let (Some(record), Some(asked)) = (&mut record, &asked) {
@@ -116,6 +118,8 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     if !(parts.served)(&merge_request.project_path) {
         return unseen::unserved(parts, record, &merge_request).await;
     }
+    let order = orders::current(parts, order, &merge_request).await?;
+    let order = order.as_ref();
     let now = parts.clock.now();
     // A stop by hand before a push must not be taken for one after it.
     let pushed = |record: &Preview| record.environment_seen && record.sha != merge_request.sha;
@@ -130,6 +134,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
                 // A reopen brings back what had expired too, though nobody looked at the close before it.
                 record.deployed_at = None;
             }
+            orders::note(&mut record, order);
             if thorough && !merge_request.state.is_over() {
                 sweep::take_over(parts, &mut record).await?;
                 notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
@@ -139,12 +144,15 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         None => None,
     };
     let Decided { mut decision, file, changes, place } =
-        decide(parts, &merge_request, record.as_ref()).await?;
+        decide(parts, &merge_request, record.as_ref(), order).await?;
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
+        orders::refuse(parts, key, order, "its head has no `.greenroom.yml`, so it gets no preview").await?;
         return Ok(Next::Rest);
     }
     if record.is_none() && foreign::stands_back(parts, key.project_id).await? {
+        let why = "this server stands back until an operator has said whose previews there are";
+        orders::refuse(parts, key, order, why).await?;
         return Ok(Next::Rest);
     }
 
@@ -160,6 +168,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         record.looked_at = now;
     }
     record.file = file.or(record.file);
+    orders::note(&mut record, order);
     parts.strays.take_up(&mut record);
     note_facts(&mut record, &merge_request, &decision);
     if let Changes::Compared(compared) = changes {
@@ -171,6 +180,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     if saved.is_none() {
         keep(parts, &mut record, &mut saved).await?;
     }
+    orders::own_environment(parts, &mut record).await?;
     let young = |created: i64| created >= parts.born && now - created < YOUNG;
     let note = NoteCheck {
         exists: thorough || now - record.note_seen_at >= NOTE_TRUST,
@@ -207,15 +217,19 @@ async fn decide(
     parts: &Parts,
     merge_request: &MergeRequest,
     record: Option<&Preview>,
+    order: Option<&JobOrder>,
 ) -> Result<Decided, Error> {
     let now = parts.clock.now();
     let rules = (parts.rules)(&merge_request.project_path);
     let (mut file, mut head, mut kept) = (FileFact::NotRead, HeadFact::NotRead, None);
-    let mut changes = Changes::Unknown;
+    let (mut changes, mut left_to_jobs) = (Changes::Unknown, false);
     let held = is_held_by_operator(record, merge_request);
     if !merge_request.state.is_over() && !held {
         let known = record.and_then(|record| record.file.as_ref());
         (file, kept) = observe::file(&parts.forge, merge_request, known).await?;
+        if let FileFact::Present(file) = &mut file {
+            left_to_jobs = orders::leave_to_jobs(parts, order, merge_request.key.project_id, file).await?;
+        }
         if let (FileFact::Present(file), false) = (&file, merge_request.from_fork()) {
             let judge = |changes: &Changes| file.when.judge(merge_request, changes, &mut Vec::new());
             if judge(&changes) == Judgement::Undecided {
@@ -223,7 +237,7 @@ async fn decide(
                 changes = observe::changes(&parts.forge, merge_request, &file.when, known).await?;
             }
             if judge(&changes) == Judgement::Admitted {
-                head = observe::head(&parts.forge, merge_request, file).await?;
+                head = orders::head(parts, order, merge_request, file).await?;
             }
         }
     }
@@ -243,7 +257,8 @@ async fn decide(
         record,
         now,
     };
-    let decision = desired(facts);
+    let mut decision = desired(facts);
+    orders::tell(&mut decision, order.filter(|_| matches!(head, HeadFact::Pipeline(_))), left_to_jobs);
     let place = match file {
         FileFact::Present(file) => Some(wanted_place(file, &rules)),
         _ => None,
@@ -335,6 +350,9 @@ pub(super) async fn act_and_tell(
     record.waits_for.clone_from(&status.waits_for);
     let now = parts.clock.now();
     record.enter(state, &reason, head);
+    if let Some(order) = &mut record.order {
+        order.answered = true;
+    }
     record.stopped_at = (state == State::Stopped).then(|| record.stopped_at.unwrap_or(now));
     if state == State::Stopped && !matches!(reason, Reason::Expired(_)) && !reason.is_exclusion() {
         // Whatever brings it back starts a new life; a label that comes and goes does not.

@@ -33,6 +33,7 @@
 //! * *Two previews want a project's last place*: one transaction gives it to one of them; the other looks again, and waits.
 
 mod act;
+mod admission;
 mod apply;
 mod awaited;
 mod brake;
@@ -49,13 +50,16 @@ mod look;
 mod manifests;
 mod moving;
 mod observe;
+mod orders;
 mod places;
 mod plan;
 mod resync;
 mod sweep;
 mod unreachable;
 mod unseen;
+mod uploads;
 
+pub use admission::{Admitted, Jobs, Refusal};
 pub use awaited::Awaited;
 pub use brake::{Brake, BrakeState};
 pub use controller::{Controller, Links, Parts};
@@ -65,3 +69,4 @@ pub use foreign::{foreign_instances, forget_foreign_instances};
 pub use manifests::OnCluster;
 pub use moving::Strays;
 pub use plan::{Step, plan};
+pub use uploads::{UploadError, Uploads};

@@ -118,19 +118,27 @@ async fn counting(forge: &Forge, merge_request: &MergeRequest, sha: &Sha) -> Res
     pipelines.sort_by_key(|pipeline| std::cmp::Reverse(pipeline.id));
     let mut asked = 0;
     for pipeline in pipelines {
-        if pipeline.sha == *sha {
-            return Ok(Some(pipeline));
+        let of_merge_commit = pipeline.sha != *sha && pipeline.is_merged_result();
+        if of_merge_commit && asked >= MERGE_COMMITS {
+            continue;
         }
-        if pipeline.is_merged_result() && asked < MERGE_COMMITS {
-            asked += 1;
-            // A temporary merge commit that GitLab has dropped is nobody's head.
-            match forge.commit_parents(pipeline.project_id, &pipeline.sha).await {
-                Ok(parents) if parents.contains(sha) => return Ok(Some(pipeline)),
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
+        asked += usize::from(of_merge_commit);
+        if is_for(forge, &pipeline, sha).await? {
+            return Ok(Some(pipeline));
         }
     }
     Ok(None)
+}
+
+/// Whether a pipeline is for the head `sha`: it runs on that commit or, with merged results, on a merge commit of it.
+pub(super) async fn is_for(forge: &Forge, pipeline: &Pipeline, sha: &Sha) -> Result<bool, Error> {
+    if pipeline.sha == *sha || !pipeline.is_merged_result() {
+        return Ok(pipeline.sha == *sha);
+    }
+    match forge.commit_parents(pipeline.project_id, &pipeline.sha).await {
+        Ok(parents) => Ok(parents.contains(sha)),
+        // A temporary merge commit that GitLab has dropped is nobody's head.
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
 }

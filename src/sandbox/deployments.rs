@@ -79,18 +79,26 @@ impl State {
     pub(super) fn deploy_job(&mut self, project: u64, id: u64) -> Result<(), Refusal> {
         let job = self.job(project, id)?.clone();
         let Some(wanted) = &job.environment else { return Ok(()) };
-        let environment = self.ensure_environment(project, &wanted.name)?;
-        match (wanted.action.as_str(), job.status.as_str()) {
-            ("start", "running" | "success" | "failed" | "canceled") => {
+        let known = self.project(project)?;
+        let environment = self.environment_named(project, &wanted.name)?;
+        match (wanted.action.as_str(), job.status.as_str(), environment) {
+            ("start", "running" | "success" | "failed" | "canceled", _) => {
                 let deployment = match job.deployment {
-                    Some(deployment) => deployment,
+                    Some(deployment) if known.deployments.contains_key(&deployment) => deployment,
+                    // It went with its environment, and the job goes on without.
+                    Some(_) => return Ok(()),
                     None if job.status == "canceled" => return Ok(()),
-                    None => self.deployment_of_job(project, id, environment)?,
+                    None => {
+                        let environment = self.ensure_environment(project, &wanted.name)?;
+                        self.deployment_of_job(project, id, environment)?
+                    }
                 };
                 self.set_deployment_status(project, deployment, &job.status)
             }
-            ("stop", "success") => self.set_environment_state(project, environment, "stopped"),
-            ("stop", "failed" | "canceled")
+            ("stop", "success", Some(environment)) => {
+                self.set_environment_state(project, environment, "stopped")
+            }
+            ("stop", "failed" | "canceled", Some(environment))
                 if self.environment(project, environment)?.state == "stopping" =>
             {
                 self.set_environment_state(project, environment, "available")

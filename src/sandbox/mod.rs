@@ -15,6 +15,7 @@ mod deployments;
 mod environments;
 mod faults;
 mod hooks;
+mod id_tokens;
 mod instance;
 mod jobs;
 mod journal;

@@ -1,8 +1,8 @@
 //! Two listeners, the API and the object storage, and the task that sends webhooks.
 
 use super::{
-    Config, control, delivery, deployments, environments, hooks, instance, jobs, journal, merge_requests,
-    notes,
+    Config, control, delivery, deployments, environments, hooks, id_tokens, instance, jobs, journal,
+    merge_requests, notes,
     params::Params,
     pipelines, projects,
     refusal::Refusal,
@@ -98,6 +98,14 @@ pub(super) async fn start(config: &Config) -> Result<Sandbox, Error> {
             .app_data(web::PayloadConfig::new(MAX_BODY))
             .service(web::scope("/sandbox").configure(control::routes))
             .service(web::scope("/api/v4").wrap(from_fn(journal::record)).configure(routes))
+            .service(
+                web::resource("/.well-known/openid-configuration")
+                    .wrap(from_fn(journal::record))
+                    .get(id_tokens::discovery),
+            )
+            .service(
+                web::resource("/oauth/discovery/keys").wrap(from_fn(journal::record)).get(id_tokens::keys),
+            )
     });
     let storage = HttpServer::new(move || {
         App::new()

@@ -5,6 +5,7 @@ use super::{
     delivery::{Delivery, Outbox},
     faults::Faults,
     hooks::Limited,
+    id_tokens::Issuer,
     journal::Call,
     notes::Note,
     projects::Project,
@@ -69,6 +70,7 @@ pub(super) struct State {
     pub(super) delivered: u64,
     pub(super) outbox: Outbox,
     pub(super) faults: Faults,
+    pub(super) issuer: Issuer,
     pub(super) calls: Vec<Call>,
     /// What, in which project, by whom → in which minute, how often.
     pub(super) throttled: BTreeMap<(Limited, u64, u64), (i64, usize)>,
@@ -127,6 +129,7 @@ impl State {
             delivered: 0,
             outbox,
             faults: Faults::default(),
+            issuer: Issuer::default(),
             calls: Vec::new(),
             throttled: BTreeMap::new(),
             ids: BTreeMap::new(),

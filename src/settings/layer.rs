@@ -76,8 +76,16 @@ pub fn search_path() -> Option<std::ffi::OsString> {
     std::env::var_os("PATH")
 }
 
-/// Variables with our prefix that are no settings of `serve`: the client's, the tests' and the test command's.
-const OTHERS: [&str; 3] = ["server", "cache", "test_"];
+/// All variables that are plain text. Not `vars`, nor envy's own way: they panic at any variable that is no text, whosever
+/// it is.
+#[expect(clippy::disallowed_methods, reason = "this room reads the environment")]
+pub(super) fn environment_variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Variables with our prefix that are no settings of `serve`: the client's, a job's, the tests' and the test command's.
+const OTHERS: [&str; 4] = ["server", "cache", "test_", "id_token"];
 
 /// All layers, the winning one last.
 pub(super) struct Layers {

@@ -4,6 +4,7 @@
 //! with `--config`, `GREENROOM_*` variables, flags. All problems are reported together, each with name and remedy.
 
 mod address;
+mod ci;
 mod cluster;
 mod layer;
 mod on_cluster;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+pub use ci::{JobSettings, job_settings};
 pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use on_cluster::{
@@ -44,6 +46,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// How people reach the server.
     pub public_url: Url,
+    /// Whom the ID tokens of CI jobs have to be meant for.
+    pub job_audience: String,
     /// Where GitLab sends webhooks.
     pub webhook_url: Url,
     /// How often webhooks are looked at in GitLab; `None`: never.
@@ -315,10 +319,13 @@ impl Reader {
             Some(None)
         };
         let data_dir = data_dir?;
+        let public = public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
+        let job_audience = self.layers.get("job_audience").map(|value| value.text).or(public);
         let warnings = self.warnings(listen?, public_url.as_ref()?);
         Some(Settings {
             listen: listen?,
             public_url: public_url?,
+            job_audience: job_audience?,
             webhook_url: webhook_url?,
             watch_webhooks: watch_webhooks?,
             preview_domain: preview_domain?,

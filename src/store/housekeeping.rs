@@ -35,6 +35,11 @@ const PREVIEWS: &str = "DELETE FROM previews WHERE name IN (SELECT name FROM pre
 
 const REMOVALS: &str = "DELETE FROM removals WHERE gone_at IN (SELECT gone_at FROM removals WHERE gone_at BETWEEN 1 AND $1 LIMIT $2)";
 
+/// Orders of previews that are gone: what they name is nobody's to deploy any more.
+const ORDERS: &str = "DELETE FROM job_orders WHERE id IN (SELECT id FROM job_orders WHERE at < $1 AND NOT EXISTS \
+     (SELECT 1 FROM previews WHERE previews.project_id = job_orders.project_id AND previews.mr_iid = job_orders.mr_iid \
+     AND previews.preview = job_orders.preview AND previews.state <> 'stopped') LIMIT $2) AND at < $1";
+
 impl Store {
     /// Removes what is older than `retention` at `now`; returns how many rows went.
     pub async fn prune(&self, retention: Retention, now: i64) -> Result<u64, Error> {
@@ -44,6 +49,7 @@ impl Store {
             (HISTORY, retention.history),
             (WORK, DONE),
             (REMOVALS, DONE),
+            (ORDERS, retention.deliveries),
             (PREVIEWS, retention.history),
         ] {
             let limit = now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));

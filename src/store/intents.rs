@@ -46,7 +46,7 @@ impl Store {
         .map_err(doing(what))?;
         note(&mut transaction, preview, at, intent.told()).await.map_err(doing(what))?;
         let lift = match intent {
-            Intent::Stop => Lift::Never,
+            Intent::Stop | Intent::StopInGitlab => Lift::Never,
             Intent::Refresh => Lift::Yes,
         };
         let key = WorkKey::MergeRequest(preview.key);

@@ -1,6 +1,6 @@
 //! JSON API, health and metrics.
 //!
-//! Needs: the store. GitLab and the engine are never called from here.
+//! Needs: the store. GitLab and the engine are never called from here, except to find out who a CI job is and speaks for (`jobs`).
 //!
 //! Who may ask (`access.rs`): with an API token set, whoever sends it; without one, only loopback peers that name a
 //! loopback host and came through no proxy. `/livez` and `/readyz` answer everybody.
@@ -9,6 +9,7 @@ mod access;
 mod brake;
 mod deliveries;
 mod health;
+mod jobs;
 mod previews;
 mod problem;
 
@@ -20,6 +21,7 @@ use actix_web::{HttpResponse, Route, guard, web};
 
 pub use access::ApiToken;
 use access::Operator;
+pub use jobs::JobDesk;
 pub use problem::Problem;
 
 use crate::clock::Clock;
@@ -57,7 +59,7 @@ pub struct Api {
     pub instance: String,
 }
 
-/// Mounts the routes. Needs `web::Data<Api>`.
+/// Mounts the routes. Needs `web::Data<Api>` and `web::Data<JobDesk>`.
 pub fn configure(config: &mut web::ServiceConfig) {
     let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
     let only = |allow: &'static str, path: &str, route: Route| {
@@ -65,6 +67,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         web::resource(path).route(route).default_service(refused)
     };
     let at = |path: &str, route: Route| only("GET, HEAD", path, route);
+    jobs::configure(config);
     config
         .service(at("/livez", get().to(livez)))
         .service(at("/readyz", get().to(readyz)))

@@ -17,14 +17,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("settings", &["preview", "outgoing", "telemetry"]),
     ("store", &["preview", "clock", "telemetry"]),
     ("gitlab", &["preview", "clock", "outgoing", "settings", "telemetry"]),
+    ("oidc", &["preview", "clock", "outgoing", "telemetry"]),
     ("webhook", &["preview", "clock", "store", "telemetry"]),
     ("render", &["preview", "process"]),
     ("engine", &["preview", "clock", "process", "render", "telemetry"]),
     ("report", &["preview", "gitlab", "render", "telemetry"]),
+    (
+        "reconcile",
+        &["preview", "clock", "oidc", "store", "gitlab", "render", "engine", "report", "telemetry"],
+    ),
     ("hooks", &["preview", "store", "gitlab", "telemetry"]),
-    ("reconcile", &["preview", "clock", "store", "gitlab", "render", "engine", "report", "telemetry"]),
     ("gateway", &["preview", "clock", "store", "engine", "telemetry"]),
-    ("web", &["preview", "clock", "store", "reconcile", "render", "telemetry"]),
+    ("web", &["preview", "clock", "oidc", "store", "reconcile", "render", "telemetry"]),
     ("sandbox", &["telemetry"]),
 ];
 

@@ -16,13 +16,14 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 21] = [
     "serve",
     "demo",
     "sandbox",
     "check",
     "init",
     "render",
+    "deploy",
     "connect",
     "list",
     "why",

@@ -25,6 +25,7 @@ mod engines;
 mod histories;
 mod hook_watch;
 mod image;
+mod jobs;
 mod kubernetes;
 mod lifecycle;
 mod logs;

@@ -2,6 +2,7 @@
 
 use super::actor;
 use crate::sandbox::{
+    id_tokens,
     jobs::{Artifact, JobSpec},
     json::with,
     pipelines::{Kind, NewPipeline, composite::complete},
@@ -17,7 +18,9 @@ pub(super) fn routes(control: &mut web::ServiceConfig) {
     control
         .route("/projects/{id}/pipelines", web::post().to(create))
         .route("/projects/{id}/pipelines/{pipeline}/finish", web::post().to(finish))
-        .route("/projects/{id}/jobs/{job}", web::post().to(change_job));
+        .route("/projects/{id}/jobs/{job}", web::post().to(change_job))
+        .route("/projects/{id}/jobs/{job}/id_token", web::post().to(id_tokens::mint))
+        .route("/id_token_keys/rotate", web::post().to(id_tokens::rotate));
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,6 +7,7 @@ mod environments;
 mod events;
 mod faults;
 mod hooks;
+mod id_tokens;
 mod merge_requests;
 mod notes;
 mod pipelines;

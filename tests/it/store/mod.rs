@@ -2,6 +2,7 @@
 
 mod intake;
 mod intents;
+mod orders;
 mod places;
 mod previews;
 mod prune;

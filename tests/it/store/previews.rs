@@ -166,6 +166,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             compared,
             place_since,
             waits_for_place_since,
+            order: None,
         },
     )
 }

@@ -271,7 +271,8 @@ impl Line {
         let mut answer = Response::builder().status(reply.status());
         *answer.headers_mut().unwrap() = end_to_end(reply.headers());
         let answer = answer.body(reply.bytes().await?)?;
-        if let Some(docket) = &self.docket {
+        // The document is that of the API alone.
+        if let Some(docket) = self.docket.as_ref().filter(|_| path.starts_with("/api/")) {
             let request = Request::from_parts(head, body);
             docket.add(Exchange { request, answer: answer.clone() });
         }

@@ -1,0 +1,96 @@
+//! A folder as a zip archive: the same files make the same archive, so that a repeated request is known for one.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use zip::write::SimpleFileOptions;
+use zip::{DateTime, ZipWriter};
+
+use crate::cli::Failure;
+
+/// A packed folder.
+pub(super) struct Packed {
+    pub(super) file: NamedTempFile,
+    pub(super) files: usize,
+    pub(super) bytes: u64,
+}
+
+/// Packs what is in the folder, links and special files excepted, which are refused.
+pub(super) fn pack(folder: &Path) -> Result<Packed, Failure> {
+    let files = files(folder)?;
+    if files.is_empty() {
+        return Err(Failure::Findings(format!("error: there is no file in `{}`", folder.display())));
+    }
+    let file = NamedTempFile::new()?;
+    let mut zip = ZipWriter::new(file.reopen()?);
+    let options = SimpleFileOptions::default().last_modified_time(DateTime::default()).large_file(true);
+    for path in &files {
+        let name = path.strip_prefix(folder).unwrap_or(path);
+        zip.start_file_from_path(name, options)?;
+        io::copy(&mut File::open(path)?, &mut zip)?;
+    }
+    let bytes = zip.finish()?.metadata()?.len();
+    Ok(Packed { file, files: files.len(), bytes })
+}
+
+/// All files below the folder, in the order of their names.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        let entries = fs::read_dir(&at).map_err(|error| {
+            Failure::Findings(format!("error: the folder `{}` cannot be read: {error}", at.display()))
+        })?;
+        for entry in entries {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            } else {
+                return Err(Failure::Findings(format!(
+                    "error: `{}` is a link or no ordinary file, and is not served\nhint: copy what it leads to",
+                    entry.path().display()
+                )));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_files_make_the_same_archive() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("js")).unwrap();
+        for (name, text) in [("js/app.js", "1"), ("index.html", "2"), ("a b.txt", "3")] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let bytes = |packed: &Packed| fs::read(packed.file.path()).unwrap();
+        let (one, two) = (pack(folder.path()).ok().unwrap(), pack(folder.path()).ok().unwrap());
+        assert_eq!((one.files, bytes(&one)), (3, bytes(&two)));
+        let archive = zip::ZipArchive::new(File::open(one.file.path()).unwrap()).unwrap();
+        let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+        assert_eq!(names, ["a b.txt", "index.html", "js/app.js"]);
+    }
+
+    #[test]
+    fn links_and_empty_folders_are_refused_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| match pack(path) {
+            Err(Failure::Findings(text)) => text,
+            _ => panic!("it is refused"),
+        };
+        assert!(refused(folder.path()).contains("there is no file in"));
+        assert!(refused(&folder.path().join("gone")).contains("cannot be read"));
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
+        assert!(refused(folder.path()).contains("is a link"));
+    }
+}

@@ -1,0 +1,139 @@
+//! Verbs in a job of GitLab CI: the server does the work, the job shows how it goes and ends as it ends.
+
+mod archive;
+mod deploy;
+mod dotenv;
+mod follow;
+mod log;
+mod server;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+pub(super) use deploy::{Flags, run};
+
+use super::check::Format;
+use super::{Failure, output};
+use crate::settings::{JobSettings, job_settings};
+use log::Log;
+use server::Server;
+
+/// How a job asks, and what it leaves behind.
+#[derive(Debug, clap::Args)]
+pub(super) struct JobFlags {
+    /// The server. Default: GREENROOM_SERVER.
+    #[arg(long, value_name = "URL")]
+    server: Option<Url>,
+    /// The number of the merge request. Default: that of the pipeline, else those of its branch.
+    #[arg(long, value_name = "IID")]
+    merge_request: Option<u64>,
+    /// Where GREENROOM_URL, GREENROOM_NAME and GREENROOM_STATE are written for `artifacts:reports:dotenv`.
+    #[arg(long, value_name = "FILE")]
+    dotenv: Option<PathBuf>,
+    /// How long the job waits, in seconds. The server goes on without it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
+    timeout: u64,
+    /// How the outcome is printed; as JSON, what happens goes to stderr.
+    #[arg(long, value_enum, default_value = "text")]
+    output: Format,
+}
+
+impl JobFlags {
+    /// The server that the flag names.
+    pub(super) fn server(&self) -> Option<Url> {
+        self.server.clone()
+    }
+}
+
+/// How something came out, as the server tells it.
+#[derive(Debug, Deserialize)]
+struct End {
+    outcome: Outcome,
+    reason: String,
+    state: String,
+    name: Option<String>,
+    url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Done,
+    Failed,
+}
+
+/// A job that has what it needs.
+struct Job {
+    settings: JobSettings,
+    server: Server,
+    log: Log,
+    flags: JobFlags,
+}
+
+impl Job {
+    fn new(flags: JobFlags) -> Result<Self, Failure> {
+        let settings = job_settings(flags.server.clone(), flags.merge_request)
+            .map_err(|problems| Failure::Findings(problems.to_string()))?;
+        let server = Server::new(&settings)?;
+        let log = Log::new(&settings, flags.output);
+        Ok(Self { settings, server, log, flags })
+    }
+
+    /// The merge requests as the server takes them.
+    fn named(&self) -> String {
+        let iids: Vec<_> = self.settings.merge_requests.iter().map(u64::to_string).collect();
+        format!("mr={}", iids.join(","))
+    }
+
+    /// Shows how it goes until it is decided; what is asked for is named by `query`.
+    async fn follow(&self, answer: &Value, query: &str) -> Result<(End, Value), Failure> {
+        let (project, iid) = (&answer["project_id"], &answer["mr_iid"]);
+        let path = format!("api/v1/jobs/previews/{project}/{iid}/events?{query}");
+        let limit = Duration::from_secs(self.flags.timeout);
+        let told = tokio::time::timeout(limit, follow::follow(&self.server, &self.log, &path)).await;
+        let end = told.map_err(|_| {
+            Failure::Unavailable(anyhow::anyhow!(
+                "it is not decided after {} s; the server goes on, and the merge request tells how it ends",
+                limit.as_secs()
+            ))
+        })??;
+        let parsed = serde_json::from_value(end.clone())?;
+        Ok((parsed, end))
+    }
+
+    /// Leaves the outcome where GitLab and scripts look for it.
+    fn leave(&self, end: &End, shown: &Value) -> Result<(), Failure> {
+        if let Some(path) = &self.flags.dotenv {
+            dotenv::write(path, end)?;
+        }
+        if self.flags.output == Format::Json {
+            output::data(&shown.to_string());
+        }
+        Ok(())
+    }
+}
+
+/// `greenroom stop` in a job.
+pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
+    let job = Job::new(flags)?;
+    let section = job.log.open("greenroom_stop", "Taking the preview away");
+    let answer = job.server.ask("api/v1/jobs/stop", &job.named(), None).await?;
+    let (end, shown) = if answer["name"].is_null() {
+        let reason = String::from("there is no preview to stop");
+        let end =
+            End { outcome: Outcome::Done, reason, state: String::from("stopped"), name: None, url: None };
+        (
+            end,
+            serde_json::json!({ "outcome": "done", "state": "stopped", "reason": "there is no preview to stop" }),
+        )
+    } else {
+        job.follow(&answer, "").await?
+    };
+    job.log.close(section);
+    job.log.outcome(&end, "the preview is gone");
+    job.leave(&end, &shown)
+}

@@ -1,0 +1,101 @@
+//! The server as a job asks it: with its ID token, patiently.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Body, RequestBuilder, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio_util::io::ReaderStream;
+use url::Url;
+
+use super::archive::Packed;
+use crate::cli::Failure;
+use crate::outgoing::{Outgoing, certificate_refused};
+use crate::settings::JobSettings;
+
+/// How long a connection may take to come about, and to say nothing; the server says something every ten seconds.
+const CONNECT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// How often a server that is away is asked again; with the pauses between them about two minutes.
+const TRIES: usize = 8;
+
+/// The server.
+pub(super) struct Server {
+    http: Outgoing,
+    url: Url,
+    token: SecretString,
+}
+
+impl Server {
+    pub(super) fn new(settings: &JobSettings) -> Result<Self, Failure> {
+        let http =
+            Outgoing::new(&settings.roots, |http| http.connect_timeout(CONNECT).read_timeout(SILENCE))?;
+        Ok(Self { http, url: settings.server.clone(), token: settings.id_token.clone() })
+    }
+
+    /// Asks for something, with files if there are some.
+    pub(super) async fn ask(
+        &self,
+        path: &str,
+        query: &str,
+        files: Option<&Packed>,
+    ) -> Result<Value, Failure> {
+        let mut url = self.url.join(path)?;
+        url.set_query(Some(query));
+        let send = async || {
+            let mut request = self.http.to(&url).post(url.clone());
+            if let Some(packed) = files {
+                let file = tokio::fs::File::from_std(packed.file.reopen()?);
+                request = request
+                    .header(CONTENT_TYPE, "application/zip")
+                    .header(CONTENT_LENGTH, packed.bytes)
+                    .body(Body::wrap_stream(ReaderStream::new(file)));
+            }
+            self.answered(request).await
+        };
+        Ok(self.patiently(send).await?.json().await?)
+    }
+
+    /// Reads something.
+    pub(super) async fn get(&self, path: &str) -> Result<Response, Failure> {
+        let url = self.url.join(path)?;
+        self.patiently(async || self.answered(self.http.to(&url).get(url.clone())).await).await
+    }
+
+    async fn patiently<F: Future<Output = Result<Response, Failure>>>(
+        &self,
+        send: impl FnMut() -> F,
+    ) -> Result<Response, Failure> {
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(500))
+            .with_max_delay(Duration::from_secs(30))
+            .with_jitter()
+            .with_max_times(TRIES);
+        send.retry(pauses).when(|failure| matches!(failure, Failure::Unavailable(_))).await
+    }
+
+    async fn answered(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let server = &self.url;
+        let answer = request.bearer_auth(self.token.expose_secret()).send().await.map_err(|error| {
+            match certificate_refused(&error) {
+                Some(why) => Failure::Failed(anyhow!("{server} was not asked: {why}")),
+                None => Failure::Unavailable(
+                    anyhow!(error.without_url()).context(format!("{server} does not answer")),
+                ),
+            }
+        })?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body: Value = answer.json().await.unwrap_or_default();
+        let detail = body["detail"].as_str().unwrap_or("no reason was given").to_owned();
+        let error = anyhow!(detail).context(format!("{server} answered {status}"));
+        let later = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        Err(if later { Failure::Unavailable(error) } else { Failure::Failed(error) })
+    }
+}

@@ -1,0 +1,108 @@
+//! Archives that CI jobs send, kept by their digest until no order names them.
+//!
+//! Properties: what is taken in is whole and flushed before anybody hears of it; a name is given once, at the end. What no order
+//! names any more goes when the next one comes, an hour later at the earliest, so that no upload loses its file to one beside it.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use tokio::io::AsyncWriteExt;
+
+use crate::gitlab::Artifact;
+
+/// How long an archive stays that no order names.
+const UNNAMED: Duration = Duration::from_hours(1);
+
+/// Why an archive was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// It is larger than an artifact may be.
+    #[error("the archive is larger than {} MiB", limit >> 20)]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It broke off.
+    #[error("the archive did not arrive whole: {0}")]
+    Cut(String),
+    /// It cannot be written.
+    #[error("the archive cannot be kept: {0}")]
+    Disk(#[from] io::Error),
+}
+
+/// The folder they are in.
+#[derive(Debug, Clone)]
+pub struct Uploads {
+    folder: PathBuf,
+    limit: u64,
+}
+
+impl Uploads {
+    /// Keeps archives of at most `limit` bytes in this folder, which is made when missing.
+    pub fn open(folder: PathBuf, limit: u64) -> io::Result<Self> {
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder, limit })
+    }
+
+    /// Takes an archive in; its SHA-256 in hexadecimal. Durable when this returns.
+    pub async fn receive<E: std::fmt::Display>(
+        &self,
+        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<String, UploadError> {
+        let (file, path) = NamedTempFile::new_in(&self.folder)?.into_parts();
+        let mut file = tokio::fs::File::from_std(file);
+        let (mut digest, mut size) = (Sha256::new(), 0);
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| UploadError::Cut(error.to_string()))?;
+            size += chunk.len() as u64;
+            if size > self.limit {
+                return Err(UploadError::TooLarge { limit: self.limit });
+            }
+            digest.update(&chunk);
+            file.write_all(&chunk).await?;
+        }
+        file.sync_all().await?;
+        let digest = hex::encode(digest.finalize());
+        path.persist(self.path(&digest)).map_err(|error| error.error)?;
+        File::open(&self.folder)?.sync_all()?;
+        Ok(digest)
+    }
+
+    /// A copy of an archive, in `folder`; `None` when it is not here.
+    pub(super) async fn artifact(&self, digest: &str, folder: &Path) -> io::Result<Option<Artifact>> {
+        let copy = NamedTempFile::new_in(folder)?.into_temp_path();
+        match tokio::fs::copy(self.path(digest), &copy).await {
+            Ok(size) => Ok(Some(Artifact { archive: copy, digest: digest.to_owned(), size })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what none of these names.
+    pub fn sweep(&self, named: &[String], now: SystemTime) -> io::Result<()> {
+        let named: HashSet<_> = named.iter().map(|digest| self.path(digest)).collect();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let age = entry.metadata()?.modified().ok().and_then(|at| now.duration_since(at).ok());
+            if !named.contains(&entry.path()) && age.is_some_and(|age| age > UNNAMED) {
+                match fs::remove_file(entry.path()) {
+                    // Another job's request swept too.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.zip"))
+    }
+}

@@ -1,0 +1,200 @@
+//! How what a job asked for goes: one JSON object a line, as it happens, until it is decided.
+//!
+//! Lines of the preview's history come as they are in the API. The last line has `end`: how it came out, and where the preview is.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use bytes::Bytes;
+use futures::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Caller, JobDesk};
+use crate::preview::{MrKey, Preview, State, rfc3339};
+use crate::reconcile::Jobs;
+use crate::store::{Error, Store};
+use crate::web::Problem;
+
+/// How often the store is asked for news.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// How often something is sent at least, in askings: proxies hang up on who says nothing for long. An empty line is no event.
+const HEARTBEAT: u32 = 40;
+
+/// The most lines that are told at once.
+const LINES: i64 = 200;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    /// The order whose end is waited for; without one, for the preview to be gone.
+    order: Option<String>,
+    /// The last line that is known already.
+    after: Option<String>,
+}
+
+/// How it came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Done,
+    Failed,
+}
+
+#[derive(Debug, Serialize)]
+struct End<'a> {
+    outcome: Outcome,
+    reason: &'a str,
+    state: State,
+    name: Option<&'a str>,
+    url: Option<&'a str>,
+    sha: Option<&'a str>,
+}
+
+struct Follower {
+    store: Store,
+    stop: CancellationToken,
+    key: MrKey,
+    wanted: Wanted,
+    /// Lines before it are of no interest to who has none yet.
+    since: i64,
+    quiet: u32,
+    ended: bool,
+}
+
+pub(super) async fn events(
+    caller: Caller,
+    desk: web::Data<JobDesk>,
+    path: web::Path<(u64, u64)>,
+    wanted: web::Query<Wanted>,
+) -> Result<HttpResponse, Problem> {
+    let key = MrKey::new(path.0, path.1);
+    if !Jobs::may_follow(&caller.0, key) {
+        return Err(Problem::forbidden("the job runs in another project"));
+    }
+    let store = desk.jobs.store.clone();
+    let kept = store.job_order(key).await?;
+    let asked = store.asked(key).await?;
+    let since = match &wanted.order {
+        Some(_) => kept.map(|kept| kept.order.at),
+        None => asked.map(|asked| asked.at),
+    };
+    let follower = Follower {
+        since: since.unwrap_or_else(|| desk.clock.now()),
+        store,
+        stop: desk.stop.clone(),
+        key,
+        wanted: wanted.into_inner(),
+        quiet: HEARTBEAT,
+        ended: false,
+    };
+    Ok(HttpResponse::Ok()
+        .content_type("application/x-ndjson")
+        .insert_header(("Cache-Control", "no-store"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(follower.lines()))
+}
+
+impl Follower {
+    fn lines(self) -> impl Stream<Item = Result<Bytes, Error>> {
+        stream::unfold(self, |mut follower| async move {
+            if follower.ended {
+                return None;
+            }
+            loop {
+                let text = match follower.news().await {
+                    Ok(text) => text,
+                    Err(error) => {
+                        // Whoever follows comes back, and asks from the last line on.
+                        tracing::warn!(mr.key = %follower.key, %error, "progress cannot be told");
+                        return None;
+                    }
+                };
+                if !text.is_empty() {
+                    follower.quiet = 0;
+                    return Some((Ok(Bytes::from(text)), follower));
+                }
+                follower.quiet += 1;
+                if follower.quiet >= HEARTBEAT {
+                    follower.quiet = 0;
+                    return Some((Ok(Bytes::from_static(b"\n")), follower));
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(EVERY) => {}
+                    () = follower.stop.cancelled() => return None,
+                }
+            }
+        })
+    }
+
+    /// The lines that are new, and the end if it is there. The end is read first, so that every line before it is told.
+    async fn news(&mut self) -> Result<String, Error> {
+        let end = self.end().await?;
+        let mut text = String::new();
+        let history = self.store.history(self.key, LINES).await?;
+        for entry in history.into_iter().rev() {
+            let known = match &self.wanted.after {
+                Some(after) => entry.id <= *after,
+                None => entry.at < self.since,
+            };
+            if !known {
+                let (at, id) = (rfc3339(entry.at), entry.id);
+                let line = json!({ "id": id, "at": at, "state": entry.state, "text": entry.text });
+                let _ = writeln!(text, "{line}");
+                self.wanted.after = Some(id);
+            }
+        }
+        if let Some(end) = end {
+            self.ended = true;
+            let _ = writeln!(text, "{end}");
+        }
+        Ok(text)
+    }
+
+    async fn end(&self) -> Result<Option<serde_json::Value>, Error> {
+        let preview = self.store.preview(self.key).await?;
+        let told = |outcome, reason: Option<&str>| {
+            let preview = preview.as_ref();
+            let end = End {
+                outcome,
+                reason: reason.or(preview.map(|preview| preview.reason.as_str())).unwrap_or_default(),
+                state: preview.map_or(State::Stopped, |preview| preview.state),
+                name: preview.map(|preview| preview.name.as_str()),
+                url: preview.map(|preview| preview.url.as_str()),
+                sha: preview.and_then(|preview| preview.sha.as_ref()).map(crate::preview::Sha::as_str),
+            };
+            json!({ "end": end })
+        };
+        let Some(order) = &self.wanted.order else {
+            let gone = self.store.asked(self.key).await?.is_none()
+                && preview
+                    .as_ref()
+                    .is_none_or(|preview| matches!(preview.state, State::Stopped | State::Skipped));
+            return Ok(gone.then(|| told(Outcome::Done, None)));
+        };
+        match self.store.job_order(self.key).await? {
+            Some(kept) if kept.order.id == *order => {
+                if let Some(why) = &kept.refused {
+                    return Ok(Some(told(Outcome::Failed, Some(why))));
+                }
+            }
+            _ => return Ok(Some(told(Outcome::Failed, Some("a newer job deploys this merge request")))),
+        }
+        Ok(preview
+            .as_ref()
+            .filter(|preview| preview.has_answered(order))
+            .and_then(outcome)
+            .map(|outcome| told(outcome, None)))
+    }
+}
+
+/// How a deploy came out, once it has.
+fn outcome(preview: &Preview) -> Option<Outcome> {
+    match preview.state {
+        State::Ready | State::Asleep => Some(Outcome::Done),
+        State::Failed | State::Skipped | State::Stopping | State::Stopped => Some(Outcome::Failed),
+        State::Waiting | State::Deploying => None,
+    }
+}

@@ -1,0 +1,188 @@
+//! The include as teams use it: `tests/sample` in a pipeline that gitlab-ci-local runs, with the real program in its jobs.
+//!
+//! What gitlab-ci-local lacks is handed over: it knows no `id_tokens`, so the token that the sandbox makes for the job comes as a
+//! variable, and so does what makes a pipeline one of a merge request. It starts no stop job by itself either: the test does, as
+//! GitLab would.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::Jobs;
+use crate::support::{
+    gitlab::Gitlab,
+    parts,
+    world::{World, page},
+};
+
+/// The sample in a folder of its own, with the include, under version control as gitlab-ci-local wants it.
+struct Sample {
+    program: std::ffi::OsString,
+    folder: TempDir,
+}
+
+impl Sample {
+    fn new() -> Option<Self> {
+        let covers = "the include is not run by gitlab-ci-local";
+        let program = parts::part("GREENROOM_TEST_GITLAB_CI_LOCAL", covers)?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("ci")).unwrap();
+        fs::copy(root.join("tests/sample/.gitlab-ci.yml"), folder.path().join(".gitlab-ci.yml")).unwrap();
+        let include = "ci/greenroom.gitlab-ci.yml";
+        fs::copy(root.join(include), folder.path().join(include)).unwrap();
+        let sample = Self { program, folder };
+        sample.git(&["init", "--quiet", "--initial-branch", "feature"]);
+        sample.git(&["remote", "add", "origin", "git@gitlab.example.com:acme/web.git"]);
+        sample.push("one");
+        Some(sample)
+    }
+
+    fn git(&self, args: &[&str]) {
+        let who = ["-c", "user.name=Dana", "-c", "user.email=dana@example.com"];
+        let done = Command::new("git").args(who).args(args).current_dir(self.folder.path()).status();
+        assert!(done.unwrap().success(), "git {args:?}");
+    }
+
+    /// A commit whose page says `text`.
+    fn push(&self, text: &str) {
+        fs::write(self.folder.path().join("page.html"), page(text)).unwrap();
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--message", text]);
+    }
+
+    /// Runs the pipeline, or one job of it.
+    async fn run(&self, world: &World, mr: u64, job: u64, only: &[&str]) -> (bool, String) {
+        let token = world.id_token(job, json!({})).await;
+        let server = world.greenroom.url().as_str().trim_end_matches('/').to_owned();
+        let mut command = Command::new(&self.program);
+        command.args(["--force-shell-executor", "--color=false"]).args(only);
+        for (name, value) in [
+            ("PREVIEWS", server.as_str()),
+            ("GREENROOM_ID_TOKEN", &token),
+            ("CI_PIPELINE_SOURCE", "merge_request_event"),
+            ("CI_MERGE_REQUEST_IID", &mr.to_string()),
+            ("CI_MERGE_REQUEST_SOURCE_PROJECT_PATH", "acme/web"),
+            ("CI_MERGE_REQUEST_PROJECT_PATH", "acme/web"),
+            ("CI_PROJECT_ID", &Gitlab::PROJECT.to_string()),
+        ] {
+            command.arg("--variable").arg(format!("{name}={value}"));
+        }
+        let program = Path::new(env!("CARGO_BIN_EXE_greenroom")).parent().expect("a folder");
+        let path = std::env::var("PATH").unwrap();
+        command
+            .env("PATH", format!("{}:{path}", program.display()))
+            .env("HOME", self.folder.path())
+            .current_dir(self.folder.path());
+        let output: Output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.success(), text)
+    }
+}
+
+#[tokio::test]
+async fn a_team_includes_it_and_pushes_twice_and_stops() {
+    let Some(sample) = Sample::new() else { return };
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let first = world.pipeline_with_jobs(mr).await;
+    let (passed, log) = sample.run(&world, mr, first.deploy, &[]).await;
+    assert!(passed, "{log}");
+    let preview = world.becomes(mr, "ready").await;
+    world.shows(mr, "one").await;
+    let url = preview["url"].as_str().unwrap();
+    assert!(log.contains(&format!("the preview is at {url}")), "the report reaches the next job:\n{log}");
+    assert!(!log.contains("greenroom:stop  starting"), "the stop job waits for somebody:\n{log}");
+    finish(&world, first).await;
+
+    world.gitlab.push("feature", &[("a", "2")]).await;
+    sample.push("two");
+    let second = world.pipeline_with_jobs(mr).await;
+    let (passed, log) = sample.run(&world, mr, second.deploy, &[]).await;
+    assert!(passed, "{log}");
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "two").await;
+    finish(&world, second).await;
+
+    // The branch goes, and then somebody presses stop.
+    world.gitlab.delete_branch("feature").await;
+    let (passed, log) = sample.run(&world, mr, second.stop, &["greenroom:stop"]).await;
+    assert!(passed, "{log}");
+    world.is_gone(mr).await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_makes_the_pipeline_red() {
+    let Some(sample) = Sample::new() else { return };
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let jobs = world.pipeline_with_jobs(mr).await;
+    sample.git(&["rm", "--quiet", "page.html"]);
+    fs::write(sample.folder.path().join("page.html"), "").unwrap();
+    let ci = sample.folder.path().join(".gitlab-ci.yml");
+    let text = fs::read_to_string(&ci).unwrap().replace("dist/index.html", "dist/other.html");
+    fs::write(&ci, text).unwrap();
+    sample.git(&["add", "--all"]);
+    sample.git(&["commit", "--quiet", "--message", "Break it"]);
+    let (passed, log) = sample.run(&world, mr, jobs.deploy, &[]).await;
+    assert!(!passed && log.contains("index.html"), "{log}");
+    assert!(!log.contains("the preview is at"), "{log}");
+    world.becomes(mr, "failed").await;
+}
+
+async fn finish(world: &World, jobs: Jobs) {
+    world.gitlab.act(&format!("jobs/{}", jobs.deploy), json!({ "status": "success" })).await;
+}
+
+#[test]
+fn the_page_tells_all_inputs_and_forty_failures_each_with_a_test_there_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let include = fs::read_to_string(root.join("ci/greenroom.gitlab-ci.yml")).unwrap();
+    let component = fs::read_to_string(root.join("templates/greenroom.yml")).unwrap();
+    assert_eq!(component, include, "what the CI/CD Catalog reads is a copy of `ci/greenroom.gitlab-ci.yml`");
+    let header = include.split("\n---\n").next().expect("a header");
+    let inputs: std::collections::BTreeSet<_> = header
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(':'))
+        .filter(|name| !name.starts_with(' '))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(inputs, crate::support::documented("docs/gitlab-ci.md", "Inputs"));
+    let version = format!("default: \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(header.contains(&version), "the include's version is this one");
+
+    let page = fs::read_to_string(root.join("docs/gitlab-ci.md")).unwrap();
+    let sources = [root.join("tests"), root.join("src")].map(|folder| all_of(&folder)).concat();
+    let (_, forty) = page.split_once("## Forty ways").expect("the section");
+    let rows = forty.lines().filter_map(|line| {
+        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let number = cells.first()?.parse::<usize>().ok()?;
+        Some((number, (*cells.last()?).to_owned()))
+    });
+    let rows: Vec<_> = rows.collect();
+    assert_eq!(rows.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
+    for (number, shown) in rows {
+        let test = shown.trim_matches(|c| c == '`' || c == '|' || c == ' ');
+        assert!(
+            test == "–" || sources.contains(&format!("fn {test}(")),
+            "{number}: there is no test `{test}`"
+        );
+    }
+}
+
+/// The text of all Rust files below a folder.
+fn all_of(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: std::path::PathBuf| match path.extension() {
+        _ if path.is_dir() => all_of(&path),
+        Some(extension) if extension == "rs" => fs::read_to_string(&path).unwrap(),
+        _ => String::new(),
+    };
+    entries.map(text).collect()
+}
