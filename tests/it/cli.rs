@@ -16,12 +16,13 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "serve",
     "demo",
     "sandbox",
     "check",
     "init",
+    "install",
     "render",
     "deploy",
     "connect",
