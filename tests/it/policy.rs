@@ -225,8 +225,12 @@ async fn files_that_gitlab_has_not_compared_yet_are_waited_for() {
     let world = world_with("when: {paths: ['web/**']}\n").await;
     world.gitlab.push("feature", &[("web/a", "1")]).await;
     let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
     let mut unprepared = world.gitlab.mr(mr).await;
+    world.gitlab.fault(json!({ "deliveries": { "lose": true } })).await;
     let sha = world.gitlab.push("feature", &[("web/b", "2")]).await;
+    world.gitlab.drain().await;
+    world.gitlab.fault(json!({ "deliveries": { "lose": false } })).await;
     // GitLab shows the new head beside the old comparison.
     unprepared["sha"] = json!(sha);
     world.wire.on("GET", &format!("*/merge_requests/{mr}")).always().answer(

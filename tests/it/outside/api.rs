@@ -51,6 +51,7 @@ async fn previews_are_listed_with_their_facts() {
     world.becomes(mr, "waiting").await;
     world.rests().await;
     assert_snapshot!(shape(&list(&world).await[0]), @"
+cluster: null
 created_at: time
 engine: text
 expires_at: null
@@ -72,6 +73,7 @@ url: text
     world.rests().await;
     let listed = &list(&world).await[0];
     assert_snapshot!(shape(listed), @"
+cluster: null
 created_at: time
 engine: text
 expires_at: null
@@ -116,12 +118,14 @@ async fn one_preview_is_told_with_decision_and_history() {
     let preview = world.preview(mr).await.unwrap();
     assert_snapshot!(shape(&preview), @"
 asked: null
+cluster: null
 created_at: time
 decision: [text]
 engine: text
 expires_at: null
 history: [{at: time, id: text, state: text, text: text}]
 hold: null
+leaving: []
 mr_iid: natural number
 name: text
 next: text
@@ -135,12 +139,13 @@ state: text
 trouble: null
 updated_at: time
 url: text
+waits_for: []
 ");
     let states: Vec<_> = preview["history"].as_array().unwrap().iter().map(|line| &line["state"]).collect();
     assert_eq!(states.first().unwrap(), &"ready", "newest first: {states:?}");
 
     let mut listed = list(&world).await.remove(0);
-    for own in ["asked", "decision", "history", "hold", "next", "trouble"] {
+    for own in ["asked", "decision", "history", "hold", "leaving", "next", "trouble", "waits_for"] {
         listed[own] = preview[own].clone();
     }
     assert_eq!(listed, preview, "the rest is as in the list");
