@@ -21,7 +21,9 @@ async fn a_first_deploy_asks_gitlab_no_more_than_it_must() {
     world.rests().await;
     let calls: Vec<_> = calls(&world, before).await.into_iter().filter(is_ours).collect();
     let writes = calls.iter().filter(|call| call.method != "GET").count();
-    assert!(calls.len() <= 16 && writes <= 6, "{} calls, {writes} writes: {calls:#?}", calls.len());
+    // Once in a store's life it is asked whether another instance was here before.
+    let once = calls.iter().filter(|call| call.path.contains("/environments?search=")).count();
+    assert!(calls.len() <= 16 + once && writes <= 6, "{} calls, {writes} writes: {calls:#?}", calls.len());
     world.ends_well().await;
 }
 

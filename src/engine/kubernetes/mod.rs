@@ -20,7 +20,7 @@
 //! * *`stop` comes while an order is sent.* It overtakes the order, waits until it has let go, and deletes.
 //! * *An order comes while the namespace of an earlier life is being deleted.* It waits until that is gone.
 //! * *greenroom is ended while an order is sent.* The objects that are missing or of an earlier digest tell it; the status is
-//!   a [`Progress::Trouble`], and the order is given again.
+//!   a [`Progress::Trouble`](super::Progress::Trouble), and the order is given again.
 //! * *A revision was given up, and gets ready after all.* It is what serves from then on.
 
 mod assess;

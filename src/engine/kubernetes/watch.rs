@@ -75,9 +75,9 @@ impl Inner {
         let kind = Kind::new("v1", "Namespace");
         self.cache().watches.insert(kind.clone(), Watched::default());
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.server.client.clone());
-        let stream = watch(api, self.selector()).backoff(backoff());
+        let begin = || watch(api.clone(), self.selector()).backoff(backoff()).take_until(stop.cancelled());
         let mut listed = BTreeSet::new();
-        let mut stream = std::pin::pin!(stream.take_until(stop.cancelled()));
+        let mut stream = std::pin::pin!(begin());
         while let Some(event) = stream.next().await {
             match event {
                 Ok(Event::Init) => listed.clear(),
@@ -96,7 +96,13 @@ impl Inner {
                     }
                     self.progress(&kind, Ok(true));
                 }
-                Err(error) => self.progress(&kind, Err(&error)),
+                Err(error) => {
+                    self.progress(&kind, Err(&error));
+                    if is_silent(&error) {
+                        tokio::time::sleep(LONGEST_PAUSE).await;
+                        stream.set(begin());
+                    }
+                }
             }
         }
     }
@@ -151,7 +157,8 @@ impl Inner {
 
     async fn follow<K: Shown>(&self, kind: &Kind, resource: &ApiResource) {
         let api: Api<K> = Api::all_with(self.server.client.clone(), resource);
-        let mut stream = std::pin::pin!(watch(api, self.selector()).backoff(backoff()));
+        let begin = || watch(api.clone(), self.selector()).backoff(backoff());
+        let mut stream = std::pin::pin!(begin());
         let mut listed = BTreeSet::new();
         loop {
             match stream.try_next().await {
@@ -175,7 +182,13 @@ impl Inner {
                     self.progress(kind, Ok(true));
                 }
                 Ok(None) => return,
-                Err(error) => self.progress(kind, Err(&error)),
+                Err(error) => {
+                    self.progress(kind, Err(&error));
+                    if is_silent(&error) {
+                        tokio::time::sleep(LONGEST_PAUSE).await;
+                        stream.set(begin());
+                    }
+                }
             }
         }
     }
@@ -244,6 +257,12 @@ impl Inner {
         drop(cache);
         self.changed.send_replace(());
     }
+}
+
+/// Whether nothing would tell that the watch goes on: what is begun again after its list says nothing until something
+/// happens. From the list on, it does.
+const fn is_silent(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(_))
 }
 
 fn backoff() -> ExponentialBackoff {

@@ -1,7 +1,7 @@
 //! From `.greenroom.yml` to the objects of a preview.
 //!
 //! Needs: the settings, the repository's files where they are asked for, values, rules. Properties:
-//! * Whatever `{{ }}` writes is data: it cannot add a key or a document ([`marks`]).
+//! * Whatever `{{ }}` writes is data: it cannot add a key or a document (`marks.rs`).
 //! * Nothing outside of the tree is read; links are refused.
 //! * What is returned has passed the rules ([`ManifestRules`]); every refusal names file, document and field.
 

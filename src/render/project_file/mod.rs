@@ -33,7 +33,7 @@ pub struct ProjectFile {
     pub workload: Workload,
     /// What has to be there before a head is deployed.
     pub wait_for: WaitFor,
-    /// What is asked of the preview once it is ready.
+    /// What is to be asked of the preview once it is ready; read, and not run yet.
     pub checks: Vec<Check>,
     /// How long a preview lives after the last deploy of a new head.
     pub expires_after: Option<Lifetime>,
@@ -89,7 +89,7 @@ struct Written {
     /// What has to be there before a head is deployed. Default: `job` for engine static, `pipeline` for engine kubernetes.
     #[schemars(with = "Option<wait_for::Written>")]
     wait_for: Option<Spanned<wait_for::Written>>,
-    /// What is asked of the preview once it is ready.
+    /// What is to be asked of the preview once it is ready; read, and not run yet.
     #[serde(default)]
     #[schemars(with = "Vec<check::Written>")]
     checks: Vec<Spanned<check::Written>>,

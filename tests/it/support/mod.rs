@@ -27,7 +27,7 @@ use std::{
 };
 
 /// How long a test waits for anything that must come: no measure of speed, machines are busy at times.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The names in the first column of a page's table below this heading.
 pub fn documented(page: &str, heading: &str) -> std::collections::BTreeSet<String> {
