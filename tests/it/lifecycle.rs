@@ -66,7 +66,8 @@ async fn a_reopened_merge_request_gets_its_preview_back() {
 #[tokio::test]
 async fn names_may_be_as_long_and_as_odd_as_git_and_gitlab_let_them() {
     let world = World::start().await;
-    let long = format!("feature/{}", "x".repeat(230));
+    let long = format!("feature/{}/{}", "x".repeat(230), "y".repeat(61));
+    assert_eq!(long.len(), 300);
     let title = format!("\"{}\" 'and' `so`\n/close\n🚀 {{{{ 7 * 7 }}}}", "very ".repeat(40));
     for (branch, title) in [(&*long, &*title), ("ünï/\"quoted\"&co=%2F#1", "<b>|</b>"), ("-dash", "Draft: x")]
     {
