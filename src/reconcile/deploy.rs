@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use super::apply::{Done, unless_refused};
-use super::commit_status;
 use super::controller::Parts;
 use super::desired::Target;
 use super::look::{Error, keep};
-use super::manifests;
+use super::{checks, commit_status, manifests};
 use crate::engine::{Input, Order};
 use crate::preview::{Deployment, Preview, Quoted, Reason, Release};
 use crate::render::{StaticSettings, Workload};
@@ -103,7 +102,7 @@ pub(super) async fn deploy(
     }
     record.move_to(&target.place);
     record.release = Some(release(&digest));
-    record.checks.clear();
+    checks::forget(parts, record).await?;
     keep(parts, record, saved).await?;
     // Without its environment a deployment would make one that leads nowhere; the one that GitLab records for a job is enough.
     let has_deployment = record.order.as_ref().is_some_and(|o| o.sha == target.sha && o.has_deployment);

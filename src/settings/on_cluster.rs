@@ -63,16 +63,35 @@ impl TryFrom<String> for Label {
     }
 }
 
-/// A domain, lower case.
+/// A domain, lower case, and the port that is part of links where it is not the scheme's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Domain(pub String);
+#[serde(try_from = "String", into = "String")]
+pub struct BaseDomain {
+    /// The domain.
+    pub domain: String,
+    /// The port.
+    pub port: Option<u16>,
+}
 
-impl TryFrom<String> for Domain {
+impl TryFrom<String> for BaseDomain {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        domain(&text).map(Self).map_err(|problem| format!("`{text}` {problem}"))
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => match port.parse() {
+                Ok(port) if port > 0 => (name, Some(port)),
+                _ => return Err(format!("`{text}` ends with no port")),
+            },
+            None => (&*text, None),
+        };
+        let domain = domain(name).map_err(|problem| format!("`{text}` {problem}"))?;
+        Ok(Self { domain, port })
+    }
+}
+
+impl From<BaseDomain> for String {
+    fn from(BaseDomain { domain, port }: BaseDomain) -> Self {
+        port.map_or_else(|| domain.clone(), |port| format!("{domain}:{port}"))
     }
 }
 
@@ -280,7 +299,7 @@ keys! {
     /// Which cluster they run on; without, `default`.
     cluster: Label = "use the name of a `[[cluster]]`, or `default`",
     /// Domain below which they live; without, the preview domain.
-    base_domain: Domain = "use a host name such as `preview.example.com`",
+    base_domain: BaseDomain = "use a host name such as `preview.example.com`, or one with a port",
     /// Class of the Ingress; without, the cluster's own default.
     ingress_class: Label = "use the name of an IngressClass",
     /// Namespace of the ingress controller, which may reach them.

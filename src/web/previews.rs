@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::access::Operator;
 use super::{Api, Problem};
-use crate::preview::{HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
+use crate::preview::{CheckResult, HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
 
 /// How long a preview stays in the list after it went, milliseconds.
 const SHOWN_AFTER_STOP: i64 = 86_400_000;
@@ -48,6 +48,8 @@ struct Detail<'a> {
     next: &'a str,
     /// What the newest order waits for.
     waits_for: &'a [String],
+    /// How the project's own checks of what serves come out.
+    checks: &'a [CheckResult],
     /// Where it ran before, and something may be left.
     leaving: Vec<String>,
     /// The rules that led to the state.
@@ -178,6 +180,7 @@ async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Probl
         listed: listed(api, preview),
         next: &preview.next,
         waits_for: &preview.waits_for,
+        checks: preview.check_run.as_ref().map_or(&[], |run| &run.checks),
         leaving: preview.leaving.iter().map(ToString::to_string).collect(),
         decision: &preview.decision,
         hold: preview.hold.as_ref().map(|hold| Held { by: hold.origin, since: rfc3339(hold.since) }),
