@@ -94,8 +94,8 @@ async fn what_passes_is_told_once_for_each_revision_and_again_after_a_refresh() 
     assert!(comment.contains("- 🟢 GET `/` passed: it answered with 200 OK ("), "{comment}");
     let history = street.world.preview(mr).await.unwrap()["history"].to_string();
     assert!(history.contains("GET `/missing` passed: it answered with 404 Not Found"), "{history}");
-    let (code, why) = street.world.greenroom.ask(&["why", &format!("acme/web!{mr}")], &[]).await;
-    assert!(code == 0 && why.contains("check GET `/` passed: it answered with 200 OK"), "{why}");
+    let (status, why) = street.world.greenroom.verb(&["why", &format!("acme/web!{mr}")]);
+    assert!(status.success() && why.contains("check GET `/` passed: it answered with 200 OK"), "{why}");
     let statuses = street.world.gitlab.commit_statuses().await;
     let told = statuses[0]["description"].as_str().unwrap();
     assert!(statuses.len() == 1 && told.ends_with("is being served; 3 checks passed"), "{statuses:#?}");
