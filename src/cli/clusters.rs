@@ -1,6 +1,6 @@
 //! The clusters of the settings, connected; and what the settings say of previews on them, in the engine's words.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,12 +157,27 @@ pub(super) fn tools() -> Tools {
     Tools::find(&settings::search_path().unwrap_or_default())
 }
 
+/// What one preview may use at most where the settings say nothing: enough for an app with its database, too little to
+/// fill a cluster.
+const QUOTA: &[(&str, &str)] = &[
+    ("limits.memory", "8Gi"),
+    ("persistentvolumeclaims", "10"),
+    ("pods", "30"),
+    ("requests.cpu", "4"),
+    ("requests.storage", "20Gi"),
+];
+
+fn table(rows: &[(&str, &str)]) -> BTreeMap<String, String> {
+    rows.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
 /// What the settings say of a project's previews on a cluster. `links` are those of all others.
 pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluster {
     let texts = |texts: &Option<settings::Texts>| texts.clone().unwrap_or_default().0;
-    let limits = given.limits.value.clone();
-    let (default_limits, default_requests) =
-        limits.map(|limits| (limits.limits, limits.requests)).unwrap_or_default();
+    let (default_limits, default_requests) = match &given.limits.value {
+        Some(limits) => (limits.limits.clone(), limits.requests.clone()),
+        None => (table(&[("memory", "512Mi")]), table(&[("cpu", "50m"), ("memory", "128Mi")])),
+    };
     let egress = given.egress.value.iter().flatten();
     let rancher = given.rancher_project.value.iter();
     let profile = Profile {
@@ -170,7 +185,7 @@ pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluste
             Some(PodSecurityLevel::Baseline) => PodSecurity::Baseline,
             Some(PodSecurityLevel::Restricted) | None => PodSecurity::Restricted,
         },
-        quota: texts(&given.quota.value),
+        quota: given.quota.value.as_ref().map_or_else(|| table(QUOTA), |quota| quota.0.clone()),
         default_limits,
         default_requests,
         ingress_namespace: given
@@ -214,7 +229,7 @@ pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluste
         tls_secret: given.tls_secret.value.as_ref().map(|name| name.0.clone()),
         secrets: profile.secrets.keys().cloned().collect(),
     };
-    let values: std::collections::BTreeMap<_, _> = texts(&given.values.value)
+    let values: BTreeMap<_, _> = texts(&given.values.value)
         .into_iter()
         .map(|(name, text)| (name, serde_json::Value::String(text)))
         .collect();
