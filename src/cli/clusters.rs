@@ -105,16 +105,20 @@ async fn config(access: &Access) -> Result<Option<Config>, String> {
 
 /// Tells of clusters that do not answer, or do not let us do what has to be done.
 pub(super) async fn watch(reached: Vec<Reached>, health: Health, every: Duration, stop: CancellationToken) {
+    // All is asked at first and while something is wrong; then one thing after the other, so that a quiet cluster stays so.
+    let (mut all_is_well, mut turns) = (false, VERBS.chunks(1).cycle());
     while !reached.is_empty() {
+        let verbs = turns.next().filter(|_| all_is_well).unwrap_or(&VERBS);
         let asked = reached.iter().map(|cluster| async move {
             let found = match &cluster.client {
-                Ok(client) => permitted(client).await,
+                Ok(client) => permitted(client, verbs).await,
                 Err(why) => Err(why.clone()),
             };
             found.err().map(|why| (cluster.name.as_str(), why))
         });
-        let found = futures::future::join_all(asked).await;
-        let warnings = found.into_iter().flatten().map(|(name, why)| {
+        let found: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
+        all_is_well = found.is_empty();
+        let warnings = found.into_iter().map(|(name, why)| {
             let text = format!("cluster `{name}`: {why}");
             let remedy = "see that it runs and that its account may do what `greenroom install --print` lists; previews \
                           on other clusters go on";
@@ -128,12 +132,15 @@ pub(super) async fn watch(reached: Vec<Reached>, health: Health, every: Duration
     }
 }
 
-/// Whether we may make and remove namespaces, without which nothing works.
-async fn permitted(client: &Client) -> Result<(), String> {
+/// What we have to be allowed to do with namespaces, without which nothing works.
+const VERBS: [&str; 4] = ["create", "delete", "list", "watch"];
+
+/// Whether we may do so.
+async fn permitted(client: &Client, verbs: &[&str]) -> Result<(), String> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    for verb in ["create", "delete", "list", "watch"] {
+    for verb in verbs {
         let attributes = ResourceAttributes {
-            verb: Some(verb.to_owned()),
+            verb: Some((*verb).to_owned()),
             resource: Some(String::from("namespaces")),
             ..ResourceAttributes::default()
         };
