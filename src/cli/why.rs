@@ -55,7 +55,12 @@ fn told(preview: &Value) -> String {
     }
     for check in elements(&preview["checks"]) {
         lines.push(format!("  check {}", checked(check)));
-        lines.extend(elements(&check["lines"]).iter().map(|line| format!("    {}", text(line))));
+        lines.extend(elements(&check["lines"]).iter().map(|line| format!("    │ {}", text(line))));
+    }
+    let log = elements(&preview["log"]);
+    if !log.is_empty() {
+        lines.push(String::from("  the last lines of the program that ended:"));
+        lines.extend(log.iter().map(|line| format!("    │ {}", text(line))));
     }
     for place in elements(&preview["leaving"]) {
         lines.push(format!("  something may be left on {}, where it ran before", text(place)));

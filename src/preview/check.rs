@@ -29,7 +29,7 @@ pub struct CheckResult {
     pub state: CheckState,
     /// What was found, in words without a full stop, Markdown-safe; empty while it is asked.
     pub reason: String,
-    /// The last lines that a program wrote, each Markdown-safe.
+    /// The last lines that a program wrote, oldest first, each as [`shown_line`](super::shown_line) makes it.
     #[serde(default)]
     pub lines: Vec<String>,
     /// How long it took, milliseconds.

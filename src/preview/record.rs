@@ -158,6 +158,9 @@ pub struct Preview {
     /// What the newest order waits for, a line each.
     #[serde(default)]
     pub waits_for: Vec<String>,
+    /// The last lines of the program that the newest order failed for, oldest first.
+    #[serde(default)]
+    pub log: Vec<String>,
     /// How the project's own checks of what serves come out.
     #[serde(default)]
     pub check_run: Option<CheckRun>,
@@ -262,6 +265,7 @@ impl Preview {
             cluster: None,
             leaving: Vec::new(),
             waits_for: Vec::new(),
+            log: Vec::new(),
             check_run: None,
             serving: None,
             created_at: now,

@@ -94,7 +94,7 @@ mod tests {
         let hostile = "it answered with 200 OK: `]]></failure><!-- \u{7}\u{1b}[31m &lt; \u{ffff}`";
         let checks = vec![
             check(CheckState::Passed, "it answered with 200 OK", &[]),
-            check(CheckState::Failed, hostile, &["`line 39`", "`line 40`"]),
+            check(CheckState::Failed, hostile, &["line 39", "line 40"]),
         ];
         assert_snapshot!(report(&end("ready", checks)).to_string().unwrap());
     }

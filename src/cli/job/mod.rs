@@ -77,7 +77,8 @@ impl End {
     fn failed_checks(&self) -> String {
         let failed = self.checks.iter().filter(|check| check.state == CheckState::Failed);
         let lines = failed.flat_map(|check| {
-            std::iter::once(format!("\n{check}")).chain(check.lines.iter().map(|line| format!("\n  {line}")))
+            std::iter::once(format!("\n{check}"))
+                .chain(check.lines.iter().map(|line| format!("\n  │ {line}")))
         });
         lines.collect()
     }

@@ -20,7 +20,7 @@ use super::ready::{Readiness, condition};
 use super::record::Wanted;
 use super::reference::{Kind, Reference};
 use super::refusal::Refusal;
-use crate::preview::Quoted;
+use crate::preview::shown_line;
 
 /// How long a Job that the API server has confirmed may take to show in the watch.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -142,7 +142,7 @@ impl Inner {
             }
             _ => Vec::new(),
         };
-        let lines = lines.iter().map(|line| Quoted::new(line).to_string()).collect();
+        let lines = lines.iter().map(|line| shown_line(line)).collect();
         Ok(Ended::Badly { why, lines })
     }
 

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::preview::{JobStatus, Quoted, Reason, Release, Serving, Sha};
+use crate::preview::{JobStatus, Quoted, Reason, Release, Serving, Sha, shown_line};
 use crate::render::ProjectFile;
 
 /// 2026-11-21 08:00:00 UTC.
@@ -304,7 +304,7 @@ fn checked(results: &[(CheckState, &str, &[&str])], mut preview: Preview) -> Pre
     for (check, (state, reason, lines)) in run.checks.iter_mut().zip(results) {
         check.state = *state;
         check.reason = (*reason).to_owned();
-        check.lines = lines.iter().map(|line| Quoted::new(line).to_string()).collect();
+        check.lines = lines.iter().map(|line| shown_line(line)).collect();
         check.took_ms = (*state != CheckState::Running).then_some(35);
     }
     preview.check_run = Some(run);
@@ -344,8 +344,11 @@ fn checks_are_told_while_they_are_asked_and_when_they_failed() {
 
     - 🟢 GET `/1` passed: it answered with 200 OK (35 ms)
     - 🔴 GET `/2` failed: it ended with exit code 3 (35 ms)
-      - `# all /close`
-      - `'' @all`
+
+      ```text
+      │ # all/close
+      │ '' @all
+      ```
 
     The next push updates this preview. Closing or merging the merge request removes it.
     ");

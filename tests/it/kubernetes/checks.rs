@@ -128,12 +128,12 @@ async fn programs_run_once_beside_the_preview_and_their_end_is_told() {
     assert_eq!(found[0]["name"], "job `./smoke.sh --fast`");
     let reason = found[1]["reason"].as_str().unwrap();
     assert!(found[1]["state"] == "failed" && reason.contains("ends with exit code 3"), "{found:#?}");
-    assert_eq!(found[1]["lines"].as_array().unwrap().last().unwrap(), &json!(format!("`line {LOG_LINES}`")));
+    assert_eq!(found[1]["lines"].as_array().unwrap().last().unwrap(), &json!(format!("line {LOG_LINES}")));
     town.world.rests().await;
     let comment = town.world.gitlab.comment(mr).await.unwrap();
-    assert!(comment.contains("1 of 2 checks failed") && comment.contains("\n  - `line 39`\n"), "{comment}");
+    assert!(comment.contains("1 of 2 checks failed") && comment.contains("\n  │ line 39\n"), "{comment}");
     let (_, why) = town.world.greenroom.verb(&["why", &format!("acme/errands!{mr}")]);
-    assert!(why.contains("    `line 39`\n"), "{why}");
+    assert!(why.contains("    │ line 39\n"), "{why}");
     let status = town.world.gitlab.commit_statuses().await.pop().unwrap();
     assert_eq!(status["status"], "failed", "{status}");
 

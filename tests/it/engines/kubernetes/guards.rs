@@ -88,7 +88,8 @@ fn least() -> Value {
     json!([
         rule("", json!(["namespaces"]), write.clone()),
         rule("", json!(["configmaps", "services", "resourcequotas", "limitranges"]), write.clone()),
-        rule("", json!(["secrets"]), json!(["get", "create", "patch", "delete"])),
+        // What may be changed may be seen; to list or to read them is not needed.
+        rule("", json!(["secrets"]), json!(["create", "patch", "delete"])),
         rule("", json!(["pods"]), json!(["list", "watch"])),
         rule("", json!(["pods/log"]), json!(["get"])),
         rule("", json!(["events"]), json!(["list"])),
