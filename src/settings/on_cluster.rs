@@ -376,3 +376,26 @@ impl Keys {
         secrets.chain(self.pull_secret.iter().map(|given| (&*given.origin, &given.value)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_domain_may_have_a_port() {
+        let read = |text: &str| BaseDomain::try_from(text.to_owned());
+        for (text, domain, port) in [
+            ("Preview.Example.com.", "preview.example.com", None),
+            ("preview.localhost:8080", "preview.localhost", Some(8080)),
+        ] {
+            let given = read(text).unwrap();
+            assert_eq!((given.domain.as_str(), given.port), (domain, port), "{text}");
+        }
+        for wrong in
+            ["preview.example.com:0", "preview.example.com:70000", "a:b:1", ":80", "https://x.example"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(String::from(read("a.example:81").unwrap()), "a.example:81");
+    }
+}

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use crate::support::{
     PATIENCE,
     gitlab::Gitlab,
+    tls::{Authority, TlsFront},
     until,
     wire::Wire,
-    world::{Before, World},
+    world::{Before, World, page},
 };
 
 /// A world whose links lead over a wire.
@@ -242,6 +243,61 @@ async fn a_crash_in_the_middle_asks_again_what_is_not_known_yet() {
     street.world.rests().await;
     assert_eq!((street.asked("/slow"), street.asked("/")), (2, 1));
     street.world.ends_well().await;
+}
+
+#[tokio::test]
+async fn another_attempt_of_the_job_asks_again_what_failed() {
+    let street = Street::start(&[("GREENROOM_COMMIT_STATUS", "required")]).await;
+    street.link.on("GET", "/flaky").always().answer(500, &[], "");
+    let mr = street.open("- {http: /flaky, status: 404, timeout: 1s}\n").await;
+    assert_eq!(street.checked(mr).await[0]["state"], "failed");
+    street.world.rests().await;
+    street.link.heal();
+    let pipelines = street.world.gitlab.pipelines_of(mr).await;
+    let jobs = street.world.gitlab.jobs(pipelines[0]["id"].as_u64().unwrap()).await;
+    let again = street.world.gitlab.retry(jobs[0]["id"].as_u64().unwrap()).await;
+    street.world.gitlab.succeed_job(again, &[("dist/index.html", &page("one"))]).await;
+    until("it passes", PATIENCE, || async {
+        let preview = street.world.preview(mr).await.unwrap_or_default();
+        if preview["checks"][0]["state"] == "passed" { Ok(()) } else { Err(preview) }
+    })
+    .await;
+    street.world.rests().await;
+    assert_eq!(street.world.gitlab.commit_statuses().await.pop().unwrap()["status"], "success");
+    street.world.ends_well().await;
+}
+
+#[tokio::test]
+async fn the_certificate_of_a_private_authority_is_believed_once_it_is_given() {
+    let before = Before::start().await;
+    let authority = Authority::new();
+    let front = TlsFront::before(&before.greenroom_url(), &authority, "*.preview.localhost").await;
+    let public = format!("https://localhost:{}", front.address.port());
+    let mut world = before.greenroom(&[("GREENROOM_PUBLIC_URL", &public)]).await;
+    let file =
+        "version: 1\nengine: static\nstatic: {job: build, path: dist}\nchecks: [{http: /, timeout: 2s}]\n";
+    world.gitlab.push("feature", &[(".greenroom.yml", file)]).await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    world.build(mr, "one").await;
+    let comes_to = async |world: &World, state: &str, words: &str| {
+        until(&format!("the check has {state}: {words}"), PATIENCE, || async {
+            let check = world.preview(mr).await.unwrap_or_default()["checks"][0].clone();
+            let told = check["reason"].as_str().unwrap_or_default();
+            if check["state"] == state && told.contains(words) { Ok(()) } else { Err(check) }
+        })
+        .await;
+    };
+    comes_to(&world, "failed", "its certificate is not trusted").await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    world.greenroom.set("GREENROOM_CA_FILE", ca.to_str().unwrap());
+    world.greenroom.restart().await;
+    let refresh = world.greenroom.post(&format!("/api/v1/previews/{}/{mr}/refresh", Gitlab::PROJECT));
+    assert_eq!(refresh.send().await.unwrap().status(), 202);
+    comes_to(&world, "passed", "it answered with 200 OK").await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
