@@ -16,6 +16,7 @@
 //! | [`process`] | child processes, with limits and without our environment |
 //! | [`render`] | `.greenroom.yml` and the templates |
 //! | [`engine`] | what runs previews: the `Engine` trait and the engines |
+//! | [`checks`] | asks previews what their projects want to know, over HTTP |
 //! | [`report`] | what people are told: comment, environment, deployment |
 //! | [`hooks`] | GitLab's webhooks that lead here: how they should be, and whether they work |
 //! | [`reconcile`] | desired → plan → apply, and who is looked at when |
@@ -24,6 +25,7 @@
 //! | [`sandbox`] | a GitLab in memory, for the demo and the tests |
 //! | [`cli`] | one file per verb; wires the rooms together and prints |
 
+pub mod checks;
 pub mod cli;
 pub mod clock;
 pub mod engine;

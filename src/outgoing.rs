@@ -4,9 +4,13 @@
 //! * Roots of the operator's are added to the usual ones, never put in their place.
 //! * `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count, in capitals or not, as the HTTP library reads them. This machine's own
 //!   loopback is always reached directly: no proxy elsewhere could.
+//! * `localhost` and every name below it are this machine, as RFC 6761 has it, whatever the system's resolver says.
 
 use std::error::Error;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Client, ClientBuilder};
 use rustls::CertificateError;
 use url::Url;
@@ -41,7 +45,8 @@ impl Outgoing {
     /// Two clients that trust `roots` too, with the limits that `limit` sets.
     pub fn new(roots: &Roots, limit: impl Fn(ClientBuilder) -> ClientBuilder) -> reqwest::Result<Self> {
         let trusting = || limit(Client::builder()).tls_certs_merge(roots.0.iter().cloned());
-        Ok(Self { elsewhere: trusting().build()?, here: trusting().no_proxy().build()? })
+        let here = trusting().no_proxy().dns_resolver(Arc::new(Localhost));
+        Ok(Self { elsewhere: trusting().build()?, here: here.build()? })
     }
 
     /// The client for requests to this URL.
@@ -53,10 +58,33 @@ impl Outgoing {
 /// Whether a URL leads to this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Domain(name)) => is_localhost(name),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Knows this machine's names; asks the system for all others, where a redirect may lead.
+struct Localhost;
+
+impl Resolve for Localhost {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            // The port is the URL's.
+            let addresses: Addrs = if is_localhost(name.as_str()) {
+                let here = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), (Ipv6Addr::LOCALHOST, 0).into()];
+                Box::new(here.into_iter())
+            } else {
+                let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+                Box::new(found.into_iter())
+            };
+            Ok(addresses)
+        })
     }
 }
 

@@ -246,8 +246,11 @@ pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluste
             .base_domain
             .value
             .as_ref()
-            .map_or_else(|| links.domain.clone(), |domain| domain.0.clone()),
-        port: if given.base_domain.value.is_some() || rules.tls_secret.is_some() { None } else { links.port },
+            .map_or_else(|| links.domain.clone(), |given| given.domain.clone()),
+        port: match &given.base_domain.value {
+            Some(given) => given.port,
+            None => links.port.filter(|_| rules.tls_secret.is_none()),
+        },
     };
     let digest = digest(&profile, &rules, &values, &links);
     OnCluster { links, profile: Arc::new(profile), rules, values, digest }

@@ -18,6 +18,7 @@ use super::clusters;
 use super::desk;
 use super::secrets::{SecretsInUse, webhook_secrets};
 use super::{ConfigFlag, Failure};
+use crate::checks::Asker;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::engine::static_site::{Limits, StaticSite};
@@ -160,6 +161,7 @@ impl Server {
                 clusters::on_cluster(&preview_links, &on_cluster.of(path).on_cluster)
             }),
             tools: clusters::tools(),
+            asker: Arc::new(Asker::new(&settings.roots)?),
             password_key: password_key.into(),
             reporter: Reporter::new(forge.clone(), instance.clone()),
             links: links(&settings),

@@ -53,6 +53,10 @@ fn told(preview: &Value) -> String {
     for awaited in elements(&preview["waits_for"]) {
         lines.push(format!("  waits for {}", text(awaited)));
     }
+    for check in elements(&preview["checks"]) {
+        lines.push(format!("  check {}", checked(check)));
+        lines.extend(elements(&check["lines"]).iter().map(|line| format!("    │ {}", text(line))));
+    }
     let log = elements(&preview["log"]);
     if !log.is_empty() {
         lines.push(String::from("  the last lines of the program that ended:"));
@@ -74,4 +78,13 @@ fn told(preview: &Value) -> String {
     lines.push(String::from("history:"));
     lines.extend(elements(&preview["history"]).iter().map(|line| format!("  {}", logs::line(line))));
     lines.join("\n")
+}
+
+/// One check, such as ``GET `/healthz` failed: it answered with 500 instead of 200``.
+pub(super) fn checked(check: &Value) -> String {
+    let (name, state) = (text(&check["name"]), text(&check["state"]));
+    match check["reason"].as_str().filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("{name} {state}: {reason}"),
+        None => format!("{name} is being asked"),
+    }
 }

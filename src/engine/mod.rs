@@ -57,6 +57,35 @@ pub struct Order {
     pub input: Input,
 }
 
+/// A program that is run once beside a preview, to its end.
+#[derive(Debug)]
+pub struct Errand {
+    /// Whose preview it is.
+    pub key: MrKey,
+    /// The preview's name.
+    pub name: PreviewName,
+    /// What it belongs to: those that belong to something else are removed before it begins. A DNS label.
+    pub run: String,
+    /// The Job; one with that name that is there is this very one.
+    pub job: Manifest,
+    /// What the operator says about the project's previews on a cluster.
+    pub profile: Arc<kubernetes::Profile>,
+}
+
+/// How an [`Errand`] ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// With exit code 0.
+    Well,
+    /// Otherwise.
+    Badly {
+        /// Why, in words without a full stop, Markdown-safe.
+        why: String,
+        /// The last lines it wrote, oldest first, each as [`shown_line`](crate::preview::shown_line) makes it and without secrets.
+        lines: Vec<String>,
+    },
+}
+
 /// A revision that answers requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
@@ -180,6 +209,13 @@ pub trait Engine: Send + Sync {
 
     /// The last lines that the preview's programs wrote, at most `most`, oldest first.
     async fn logs(&self, name: &PreviewName, most: usize) -> Result<Vec<String>, Error>;
+
+    /// Runs a program beside a preview and waits for its end. Told again, or by another process, it finds what was begun and
+    /// begins nothing twice. Nothing of it counts as a part of the preview.
+    async fn run(&self, errand: &Errand) -> Result<Ended, Error> {
+        let _ = errand;
+        Err(Error::Input { engine: self.name() })
+    }
 
     /// Lets a preview use as little as can be while it answers nothing.
     async fn sleep(&self, name: &PreviewName) -> Result<(), Error>;

@@ -3,6 +3,7 @@
 //! Needs: nothing of ours. Everything here is plain data and arithmetic on it, so that every rule about
 //! previews can be tested without a server.
 
+mod check;
 mod commit_status;
 mod facts;
 mod ids;
@@ -16,9 +17,11 @@ mod policy;
 mod quoted;
 mod reason;
 mod record;
+mod redact;
 mod rules;
 mod state;
 
+pub use check::{CheckResult, CheckRun, CheckState};
 pub use commit_status::{
     CommitStatus, CommitStatusMode, CommitStatusState, ParseCommitStatusModeError, Said,
 };
@@ -39,5 +42,6 @@ pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, W
 pub use quoted::{Quoted, shown_line};
 pub use reason::{Cause, Reason};
 pub use record::{Deployment, FileAt, Hold, HoldOrigin, Preview, Release, Serving};
+pub use redact::Redaction;
 pub use rules::{EngineKind, Given, ProjectRules};
 pub use state::State;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::CheckRun;
 use super::commit_status::CommitStatus;
 use super::facts::Sha;
 use super::ids::MrKey;
@@ -62,6 +63,11 @@ impl Release {
     /// Whether it is what this job made of this commit. Of a release that was found, the commit has to do.
     pub fn is_of(&self, sha: &Sha, job_id: u64) -> bool {
         self.sha == *sha && matches!(self.job_id, id if id == job_id || id == Self::UNKNOWN_JOB)
+    }
+
+    /// How long it took, milliseconds; of one that was found running nobody knows.
+    pub fn took(&self) -> Option<i64> {
+        Some(self.settled_at? - self.submitted_at).filter(|_| self.job_id != Self::UNKNOWN_JOB)
     }
 
     /// Whether the engine got it. Where there was no artifact to begin with, it did not.
@@ -155,9 +161,9 @@ pub struct Preview {
     /// The last lines of the program that the newest order failed for, oldest first.
     #[serde(default)]
     pub log: Vec<String>,
-    /// How the project's own checks of what serves came out, a line each.
+    /// How the project's own checks of what serves come out.
     #[serde(default)]
-    pub checks: Vec<String>,
+    pub check_run: Option<CheckRun>,
     /// What answers now.
     pub serving: Option<Serving>,
     /// First look.
@@ -260,7 +266,7 @@ impl Preview {
             leaving: Vec::new(),
             waits_for: Vec::new(),
             log: Vec::new(),
-            checks: Vec::new(),
+            check_run: None,
             serving: None,
             created_at: now,
             updated_at: now,
@@ -293,6 +299,11 @@ impl Preview {
     /// Whether state and reason are the answer to this order of a CI job.
     pub fn has_answered(&self, order: &str) -> bool {
         self.order.as_ref().is_some_and(|known| known.id == order && known.answered)
+    }
+
+    /// Whether the project's checks of what serves are being asked.
+    pub fn is_being_checked(&self) -> bool {
+        self.check_run.as_ref().is_some_and(CheckRun::is_running)
     }
 
     /// Whether anything was decided about it yet.

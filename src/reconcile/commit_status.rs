@@ -3,6 +3,8 @@
 //!
 //! * `info`: one final `success` per pipeline, once the deploy came to its end, good or bad. Another one only when a later
 //!   deploy from that pipeline came out differently. A preview that stops is no such news: link and comment tell of it.
+//! * Where the project has checks, they belong to the deploy: it has come to its end once they have. One that fails is told
+//!   under `info`, and is a failure under `required`.
 //! * `required`: `running` while the deploy goes on, then how it came out. A trouble of the engine's own counts as
 //!   `failed`, for nobody knows when it ends; its retries are not shown as running.
 //! * One that runs is ended at the next look when nobody waits for its deploy any more: as `canceled`, or as `success`
@@ -25,8 +27,11 @@ fn due(mode: Mode, target: Option<&Target>, record: &Preview) -> Option<Said> {
         mode != Mode::Off && target.is_some_and(|target| target.pipeline_id == Some(status.pipeline_id));
     // What the engine is in trouble with is tried again, and has not come to its end.
     let refused = record.release.as_ref().is_some_and(|release| release.failure.is_some());
+    let checks_failed =
+        record.check_run.as_ref().is_some_and(|run| !run.is_running() && run.failed().next().is_some());
     let is = match (mode, record.state) {
-        (_, State::Ready) if counts => Some(Is::Success),
+        (Mode::Required, State::Ready) if counts && checks_failed => Some(Is::Failed),
+        (_, State::Ready) if counts && !record.is_being_checked() => Some(Is::Success),
         (Mode::Required, State::Failed) if counts => Some(Is::Failed),
         (Mode::Info, State::Failed) if counts && refused => Some(Is::Success),
         (Mode::Required, _) if counts => {
@@ -36,11 +41,24 @@ fn due(mode: Mode, target: Option<&Target>, record: &Preview) -> Option<Said> {
         _ => None,
     };
     let says = match is {
-        Some(is) => Said::new(is, &format!("Preview {}: {}", record.state, record.reason)),
+        Some(is) => Said::new(is, &format!("Preview {}: {}{}", record.state, record.reason, checks(record))),
         None if status.open => abandoned(mode, &record.reason),
         None => return None,
     };
     (!status.has_said(&says)).then_some(says)
+}
+
+/// How the checks of what serves came out, after the reason: those that failed by name, for there is room for one line.
+fn checks(record: &Preview) -> String {
+    let Some(run) = record.check_run.as_ref().filter(|_| record.state == State::Ready) else {
+        return String::new();
+    };
+    let failed: Vec<_> = run.failed().map(ToString::to_string).collect();
+    match run.summary() {
+        None => String::new(),
+        Some(summary) if failed.is_empty() => format!("; {summary}"),
+        Some(summary) => format!("; {summary}: {}", failed.join("; ")),
+    }
 }
 
 /// The end of one that nobody waits for any more.

@@ -22,6 +22,7 @@ use super::manifests::OnCluster;
 use super::moving::Strays;
 use super::uploads::Uploads;
 use super::{resync, sweep};
+use crate::checks::Asker;
 use crate::clock::Clock;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
 use crate::preview::{CommitStatusMode, EngineKind, MrKey, Preview, PreviewName, ProjectRules, WorkKey};
@@ -68,6 +69,8 @@ pub struct Parts {
     pub on_cluster: Arc<dyn Fn(&str) -> OnCluster + Send + Sync>,
     /// What rendering uses.
     pub tools: Tools,
+    /// Asks previews what their projects want to know.
+    pub asker: Arc<Asker>,
     /// What the passwords of previews are derived from.
     pub password_key: SecretString,
     /// The time.

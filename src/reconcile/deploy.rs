@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use super::apply::{Done, unless_refused};
-use super::commit_status;
 use super::controller::Parts;
 use super::desired::Target;
 use super::look::{Error, keep};
-use super::manifests;
+use super::{checks, commit_status, manifests};
 use crate::engine::{Input, Order};
 use crate::preview::{Deployment, Preview, Quoted, Reason, Release};
 use crate::render::{StaticSettings, Workload};
@@ -72,9 +71,14 @@ pub(super) async fn deploy(
         let serves = |running: &crate::engine::Running| running.digest == digest && running.sha == known.sha;
         if status.serving.as_ref().is_some_and(serves) {
             // The job ran again and made the same: nothing to deploy.
+            let another = known.job_id != target.job_id;
             known.job_id = target.job_id;
             known.settings.clone_from(&target.settings);
             record.move_to(&target.place);
+            if another && record.check_run.as_ref().is_some_and(|run| run.failed().next().is_some()) {
+                // Whoever runs it again wants to know whether they pass by now.
+                checks::forget(parts, record).await?;
+            }
             if !status.drifted.is_empty() {
                 tracing::warn!(mr.key = %record.key, drifted = ?status.drifted, "put back as it was ordered");
                 hand_over(parts, record, target, digest, input).await?;
@@ -103,7 +107,7 @@ pub(super) async fn deploy(
     }
     record.move_to(&target.place);
     record.release = Some(release(&digest));
-    record.checks.clear();
+    checks::forget(parts, record).await?;
     keep(parts, record, saved).await?;
     // Without its environment a deployment would make one that leads nowhere; the one that GitLab records for a job is enough.
     let has_deployment = record.order.as_ref().is_some_and(|o| o.sha == target.sha && o.has_deployment);

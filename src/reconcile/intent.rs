@@ -5,8 +5,8 @@
 
 use super::controller::Parts;
 use super::desired::{Decision, Desired, Life};
-use super::engines;
 use super::look::{Error, Next, act_and_tell};
+use super::{checks, engines};
 use crate::preview::{Hold, HoldOrigin, Intent, MergeRequest, Preview, Reason};
 use crate::report::NoteCheck;
 use crate::store::Asked;
@@ -32,6 +32,7 @@ pub(super) async fn take_up(
             record.hold = None;
             record.release.take_if(|release| release.failure.is_some());
             record.deployed_at = record.serving.is_some().then_some(now);
+            checks::forget(parts, record).await?;
             // Written anew, whatever became of it.
             record.note_digest = None;
         }

@@ -7,7 +7,9 @@ use super::desired::{
     Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator, wanted_place,
 };
 use super::plan::outcome;
-use super::{apply, commit_status, foreign, intent, observe, orders, places, sweep, unreachable, unseen};
+use super::{
+    apply, checks, commit_status, foreign, intent, observe, orders, places, sweep, unreachable, unseen,
+};
 use crate::engine::Progress;
 use crate::gitlab::EnvironmentState;
 use crate::preview::{
@@ -373,10 +375,19 @@ pub(super) async fn act_and_tell(
     // Until it serves where it goes to, it serves where it comes from.
     record.serving = record.serving.take().or(serves_there);
     record.expires_at = end_of_life(decision.life, record, &decision.desired);
-    record.at_rest = reason.is_at_rest();
+    let mut checked = checks::note(parts, record, &decision.desired, state).await?;
+    record.at_rest = reason.is_at_rest() && !record.is_being_checked();
     record.note_begun |= note_is_due(state);
     keep(parts, record, saved).await?;
     places::pass_on(parts, standing, record, &rules).await?;
+    if record.is_being_checked() {
+        checks::ask(parts, record, &decision.desired, state).await;
+        checked = checks::note(parts, record, &decision.desired, state).await?;
+        keep(parts, record, saved).await?;
+    }
+    if checked {
+        parts.store.forget_checks(record.key).await?;
+    }
     apply::unless_refused(parts.reporter.comment(record, now, note).await)?;
     keep(parts, record, saved).await?;
     commit_status::tell(parts, record, saved, &decision.desired).await?;
@@ -399,6 +410,7 @@ pub(super) async fn act_and_tell(
     match state {
         State::Stopping => Err(Error::Left(left.join("; "))),
         State::Deploying => Ok(Next::At(now + ENGINE_FALLBACK)),
+        _ if record.is_being_checked() => Ok(Next::At(now + checks::FALLBACK)),
         _ => Ok(next_look(record, now)),
     }
 }
@@ -439,11 +451,12 @@ pub(super) async fn keep(
     let told = |preview: &Preview| (preview.state, preview.reason.clone());
     let news = saved.as_ref().map(told) != Some(told(record)) && !record.reason.is_empty();
     let progress = saved.as_ref().is_some_and(|saved| saved.waits_for != record.waits_for);
-    let line = if news {
-        Some(record.reason.clone())
-    } else {
-        (progress && !record.waits_for.is_empty()).then(|| record.waits_for.join("; "))
-    };
+    let checked = saved.as_ref().and_then(|saved| saved.check_run.as_ref());
+    let checked = record.check_run.iter().flat_map(|run| run.news(checked));
+    let waits_for = record.waits_for.iter().filter(|_| progress).cloned();
+    let lines: Vec<String> = news.then(|| record.reason.clone()).into_iter().chain(checked).collect();
+    let lines = if news { lines } else { waits_for.chain(lines).collect() };
+    let line = (!lines.is_empty()).then(|| lines.join("; "));
     parts.store.save(record, line.as_deref()).await?;
     if news {
         tracing::info!(mr.key = %record.key, state = %record.state, reason = record.reason, "told");

@@ -8,19 +8,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use super::checks::Trouble;
 use super::controller::{Links, Parts};
 use super::deploy::Made;
 use super::desired::Target;
 use super::look::Error;
-use crate::engine::Input;
 use crate::engine::kubernetes::Profile;
+use crate::engine::{Errand, Input};
 use crate::gitlab::Image;
-use crate::preview::{Preview, Quoted, Reason};
+use crate::preview::{Preview, Quoted, Reason, Redaction};
 use crate::render::kubernetes::{self, ManifestRules, RenderError, Values};
-use crate::render::{KubernetesSettings, Manifest};
+use crate::render::{JobCheck, KubernetesSettings, Manifest, Workload};
 
 /// What the operator says of a project's previews on a cluster.
 #[derive(Debug, Clone)]
@@ -52,7 +53,8 @@ pub(super) async fn make(
         Ok(Some(image)) => {
             match resolve(parts, record, &image, on_cluster.profile.pull_secret.as_ref()).await {
                 Ok(resolved) => values.image = Some(resolved),
-                Err(made) => return Ok(made),
+                Err(Unresolved::Refused(why)) => return Ok(Made::Refused(why)),
+                Err(Unresolved::Waits(reason)) => return Ok(Made::Waits(reason)),
             }
         }
     }
@@ -84,6 +86,58 @@ fn refused(error: RenderError) -> Result<Made, Error> {
     }
 }
 
+/// The Job of a check, the `number`th of the project file's, with its image resolved; for the run of checks with this id.
+pub(super) async fn errand(
+    parts: &Parts,
+    record: &Preview,
+    target: &Target,
+    check: &JobCheck,
+    number: usize,
+    run: &str,
+) -> Result<Errand, Trouble> {
+    let passes = |error: Error| Trouble::Passes(error.to_string());
+    let render = |error: RenderError| match error {
+        RenderError::Trouble(why) => Trouble::Passes(why),
+        error @ RenderError::Refused { .. } => Trouble::Stays(error.to_string()),
+    };
+    let Workload::Kubernetes(settings) = &target.file.workload else {
+        return Err(Trouble::Stays(String::from("its engine runs no programs")));
+    };
+    let on_cluster = (parts.on_cluster)(&record.project_path);
+    let values = values(parts, record, target, &on_cluster).await.map_err(passes)?;
+    let mut image = kubernetes::check_image(check, &values).map_err(render)?;
+    if image.is_none() {
+        image = kubernetes::image(settings, &values).map_err(render)?;
+    }
+    if let Some(named) = &image {
+        match resolve(parts, record, named, on_cluster.profile.pull_secret.as_ref()).await {
+            Ok(resolved) => image = Some(resolved),
+            Err(Unresolved::Refused(why)) => return Err(Trouble::Stays(why)),
+            Err(Unresolved::Waits(reason)) => return Err(Trouble::Passes(reason.to_string())),
+        }
+    }
+    // Random, and no longer than a name of an object has room for.
+    let run = &run[run.len().saturating_sub(10)..];
+    let check = JobCheck { image, ..check.clone() };
+    let job =
+        kubernetes::check_job(&check, number, run, settings, &values, &on_cluster.rules).map_err(render)?;
+    Ok(Errand {
+        key: record.key,
+        name: record.name.clone(),
+        run: run.to_owned(),
+        job,
+        profile: on_cluster.profile,
+    })
+}
+
+/// The secrets that a preview on a cluster was given.
+pub(super) fn secrets(parts: &Parts, record: &Preview) -> Redaction {
+    let profile = (parts.on_cluster)(&record.project_path).profile;
+    let given = profile.secrets.values().chain(&profile.pull_secret);
+    let given = given.map(|secret| secret.expose_secret().to_owned());
+    Redaction::new(given.chain([kubernetes::password(&parts.password_key, &record.name)]))
+}
+
 async fn values(
     parts: &Parts,
     record: &Preview,
@@ -108,27 +162,35 @@ async fn values(
     })
 }
 
-/// The image by its digest, or what becomes of the look without it.
+/// Why an image has no digest.
+enum Unresolved {
+    /// The project has to change it.
+    Refused(String),
+    /// It may have one later.
+    Waits(Reason),
+}
+
+/// The image by its digest.
 async fn resolve(
     parts: &Parts,
     record: &Preview,
     image: &str,
     pull_secret: Option<&SecretString>,
-) -> Result<String, Made> {
+) -> Result<String, Unresolved> {
     let quoted = Quoted::new(image);
     let Some(parsed) = Image::parse(image) else {
         let why = format!("{quoted} is no name of an image, such as `registry.example.com/acme/web:1`");
-        return Err(Made::Refused(why));
+        return Err(Unresolved::Refused(why));
     };
     if parsed.has_digest() {
         return Ok(image.to_owned());
     }
     match parts.forge.image_digest(record.key.project_id, &parsed, pull_secret).await {
         Ok(Some(digest)) => Ok(parsed.with_digest(&digest)),
-        Ok(None) => Err(Made::Waits(Reason::ImageMissing(quoted))),
+        Ok(None) => Err(Unresolved::Waits(Reason::ImageMissing(quoted))),
         Err(error) => {
             let why = format!("image {quoted} cannot be looked for: {error}");
-            Err(Made::Waits(Reason::RegistryTrouble(why)))
+            Err(Unresolved::Waits(Reason::RegistryTrouble(why)))
         }
     }
 }

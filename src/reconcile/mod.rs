@@ -37,6 +37,7 @@ mod admission;
 mod apply;
 mod awaited;
 mod brake;
+mod checks;
 mod commit_status;
 mod controller;
 mod deploy;

@@ -8,7 +8,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use crate::preview::{MrKey, Preview, Release, State, rfc3339};
+use crate::preview::{CheckResult, CheckRun, CheckState, MrKey, Preview, Release, State, rfc3339};
 
 const TEMPLATE: &str = include_str!("../../templates/note.md");
 
@@ -46,7 +46,45 @@ struct Context {
     took: Option<String>,
     expires: Option<String>,
     log: Vec<String>,
+    checks: Option<Checks>,
     next: String,
+}
+
+/// The project's own checks of what serves.
+#[derive(Serialize)]
+struct Checks {
+    commit: String,
+    summary: String,
+    each: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct Check {
+    icon: &'static str,
+    text: String,
+    lines: Vec<String>,
+}
+
+impl Checks {
+    fn of(run: &CheckRun) -> Self {
+        Self {
+            commit: run.sha.short().to_owned(),
+            summary: run.summary().unwrap_or_else(|| String::from("being asked")),
+            each: run.checks.iter().map(Check::of).collect(),
+        }
+    }
+}
+
+impl Check {
+    fn of(result: &CheckResult) -> Self {
+        let took = result.took_ms.map_or_else(String::new, |took| format!(" ({})", seconds(took)));
+        let icon = match result.state {
+            CheckState::Running => "🟡",
+            CheckState::Passed => "🟢",
+            CheckState::Failed => "🔴",
+        };
+        Self { icon, text: format!("{result}{took}"), lines: result.lines.clone() }
+    }
 }
 
 /// The comment's Markdown.
@@ -57,8 +95,10 @@ pub fn note(facts: NoteFacts<'_>) -> Result<String, minijinja::Error> {
     let preview = facts.preview;
     let serving = preview.serving.as_ref();
     let settled = preview.release.as_ref().filter(|release| preview.sha.as_ref() == Some(&release.sha));
-    let timed = settled.filter(|release| release.job_id != Release::UNKNOWN_JOB);
-    let took = timed.and_then(|release| Some(release.settled_at? - release.submitted_at));
+    let took = settled.and_then(Release::took);
+    // Those of what serves: another revision's say nothing of it.
+    let checked =
+        preview.check_run.as_ref().filter(|run| serving.is_some_and(|serving| serving.sha == run.sha));
     let over = matches!(preview.state, State::Stopped | State::Stopping);
     let context = Context {
         marker: marker(facts.instance, preview.key),
@@ -75,6 +115,7 @@ pub fn note(facts: NoteFacts<'_>) -> Result<String, minijinja::Error> {
         expires: preview.expires_at.filter(|_| !over).map(readable),
         // While it waits for something else, or is gone, that is over.
         log: if preview.state == State::Failed { preview.log.clone() } else { Vec::new() },
+        checks: checked.filter(|_| !over).map(Checks::of),
         next: preview.next.clone(),
     };
     let mut environment = Environment::new();

@@ -25,8 +25,8 @@ pub use ci::{JobSettings, job_settings};
 pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use on_cluster::{
-    Cidr, Domain, EgressRule, GatewayName, Label, Limits, OnCluster, PodSecurityLevel, Risk, SharedSecret,
-    Span, Texts,
+    BaseDomain, Cidr, EgressRule, GatewayName, Label, Limits, OnCluster, PodSecurityLevel, Risk,
+    SharedSecret, Span, Texts,
 };
 pub use problem::{Problem, Problems};
 pub use project::{ProjectSettings, Projects, TokenFile};

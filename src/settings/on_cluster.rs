@@ -63,16 +63,35 @@ impl TryFrom<String> for Label {
     }
 }
 
-/// A domain, lower case.
+/// A domain, lower case, and the port that is part of links where it is not the scheme's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Domain(pub String);
+#[serde(try_from = "String", into = "String")]
+pub struct BaseDomain {
+    /// The domain.
+    pub domain: String,
+    /// The port.
+    pub port: Option<u16>,
+}
 
-impl TryFrom<String> for Domain {
+impl TryFrom<String> for BaseDomain {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        domain(&text).map(Self).map_err(|problem| format!("`{text}` {problem}"))
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => match port.parse() {
+                Ok(port) if port > 0 => (name, Some(port)),
+                _ => return Err(format!("`{text}` ends with no port")),
+            },
+            None => (&*text, None),
+        };
+        let domain = domain(name).map_err(|problem| format!("`{text}` {problem}"))?;
+        Ok(Self { domain, port })
+    }
+}
+
+impl From<BaseDomain> for String {
+    fn from(BaseDomain { domain, port }: BaseDomain) -> Self {
+        port.map_or_else(|| domain.clone(), |port| format!("{domain}:{port}"))
     }
 }
 
@@ -280,7 +299,7 @@ keys! {
     /// Which cluster they run on; without, `default`.
     cluster: Label = "use the name of a `[[cluster]]`, or `default`",
     /// Domain below which they live; without, the preview domain.
-    base_domain: Domain = "use a host name such as `preview.example.com`",
+    base_domain: BaseDomain = "use a host name such as `preview.example.com`, or one with a port",
     /// Class of the Ingress; without, the cluster's own default.
     ingress_class: Label = "use the name of an IngressClass",
     /// Namespace of the ingress controller, which may reach them.
@@ -355,5 +374,28 @@ impl Keys {
         let secrets = self.secrets.iter();
         let secrets = secrets.flat_map(|given| given.value.values().map(|secret| (&*given.origin, secret)));
         secrets.chain(self.pull_secret.iter().map(|given| (&*given.origin, &given.value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_domain_may_have_a_port() {
+        let read = |text: &str| BaseDomain::try_from(text.to_owned());
+        for (text, domain, port) in [
+            ("Preview.Example.com.", "preview.example.com", None),
+            ("preview.localhost:8080", "preview.localhost", Some(8080)),
+        ] {
+            let given = read(text).unwrap();
+            assert_eq!((given.domain.as_str(), given.port), (domain, port), "{text}");
+        }
+        for wrong in
+            ["preview.example.com:0", "preview.example.com:70000", "a:b:1", ":80", "https://x.example"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(String::from(read("a.example:81").unwrap()), "a.example:81");
     }
 }

@@ -26,6 +26,7 @@
 //!   choosing again. So each `UPDATE` and `DELETE` repeats outside its subquery what made it choose the row.
 //! * *Two transactions take the same rows*: in the order of their text, so that neither waits for the other for ever.
 
+mod checks;
 mod housekeeping;
 mod intake;
 mod intents;
@@ -45,6 +46,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{Notify, mpsc};
 
+pub use checks::Asking;
 pub use housekeeping::Retention;
 pub use intake::{Accepted, Delivery, Received};
 pub use intents::Asked;

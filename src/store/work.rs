@@ -185,11 +185,13 @@ impl Store {
     /// Gives back whatever is leased, to anybody. Only for a store that one process uses, at its start: the leases are
     /// those of a process that died.
     pub async fn release_all(&self) -> Result<(), Error> {
-        sqlx::query("UPDATE work SET lease_until = 0, lease_owner = NULL WHERE lease_owner IS NOT NULL")
-            .execute(&self.write)
-            .await
-            .map(drop)
-            .map_err(doing("release leases"))
+        for statement in [
+            "UPDATE work SET lease_until = 0, lease_owner = NULL WHERE lease_owner IS NOT NULL",
+            "UPDATE check_runs SET lease_until = 0, lease_owner = ''",
+        ] {
+            sqlx::query(statement).execute(&self.write).await.map_err(doing("release leases"))?;
+        }
+        Ok(())
     }
 
     /// When the next key becomes due, Unix milliseconds.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Operator;
 use super::{Api, Problem};
-use crate::preview::{HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
+use crate::preview::{CheckResult, HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
 
 /// How long a preview stays in the list after it went, milliseconds.
 const SHOWN_AFTER_STOP: i64 = 86_400_000;
@@ -53,6 +53,8 @@ struct Detail<'a> {
     waits_for: &'a [String],
     /// The last lines of the program that the newest order failed for, oldest first.
     log: &'a [String],
+    /// How the project's own checks of what serves come out.
+    checks: &'a [CheckResult],
     /// Where it ran before, and something may be left.
     leaving: Vec<String>,
     /// The rules that led to the state.
@@ -208,6 +210,7 @@ async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Probl
         next: &preview.next,
         waits_for: &preview.waits_for,
         log: &preview.log,
+        checks: preview.check_run.as_ref().map_or(&[], |run| &run.checks),
         leaving: preview.leaving.iter().map(ToString::to_string).collect(),
         decision: &preview.decision,
         hold: preview.hold.as_ref().map(|hold| Held { by: hold.origin, since: rfc3339(hold.since) }),

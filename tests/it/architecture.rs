@@ -21,10 +21,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("webhook", &["preview", "clock", "store", "telemetry"]),
     ("render", &["preview", "process"]),
     ("engine", &["preview", "clock", "process", "render", "telemetry"]),
+    ("checks", &["preview", "outgoing", "render"]),
     ("report", &["preview", "gitlab", "render", "telemetry"]),
     (
         "reconcile",
-        &["preview", "clock", "oidc", "store", "gitlab", "render", "engine", "report", "telemetry"],
+        &["preview", "clock", "oidc", "store", "gitlab", "render", "engine", "report", "checks", "telemetry"],
     ),
     ("hooks", &["preview", "store", "gitlab", "telemetry"]),
     ("gateway", &["preview", "clock", "store", "engine", "telemetry"]),

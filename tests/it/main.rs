@@ -16,6 +16,7 @@
 mod architecture;
 mod artifacts;
 mod browser;
+mod checks;
 mod cli;
 mod commit_status;
 mod connect;

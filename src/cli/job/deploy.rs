@@ -4,13 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 
-use super::{Job, JobFlags, Outcome, archive};
+use super::{Job, JobFlags, Outcome, archive, junit};
 use crate::cli::Failure;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Flags {
     /// Folder to serve, such as `dist`. Without one, what `.greenroom.yml` names is deployed.
     folder: Option<PathBuf>,
+    /// Where the deploy and each check of the project are written as test cases, for `artifacts:reports:junit`.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     #[command(flatten)]
     job: JobFlags,
 }
@@ -36,8 +39,14 @@ pub(in crate::cli) async fn run(flags: Flags) -> Result<(), Failure> {
     job.log.close(section);
     job.log.outcome(&end, end.url.as_deref().unwrap_or("the preview is ready"));
     job.leave(&end, &shown)?;
+    if let Some(path) = &flags.junit {
+        junit::write(path, &end)?;
+    }
     match end.outcome {
         Outcome::Done => Ok(()),
-        Outcome::Failed => Err(Failure::Failed(anyhow!("the preview is {}: {}", end.state, end.reason))),
+        Outcome::Failed => {
+            let (state, reason, checks) = (&end.state, &end.reason, end.failed_checks());
+            Err(Failure::Failed(anyhow!("the preview is {state}: {reason}{checks}")))
+        }
     }
 }

@@ -38,6 +38,8 @@ mod tests {
             state: String::from("ready"),
             name: name.map(str::to_owned),
             url: url.map(str::to_owned),
+            took_ms: None,
+            checks: Vec::new(),
         }
     }
 

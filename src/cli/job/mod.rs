@@ -4,6 +4,7 @@ mod archive;
 mod deploy;
 mod dotenv;
 mod follow;
+mod junit;
 mod log;
 mod server;
 
@@ -18,6 +19,7 @@ pub(super) use deploy::{Flags, run};
 
 use super::check::Format;
 use super::{Failure, output};
+use crate::preview::{CheckResult, CheckState};
 use crate::settings::{JobSettings, job_settings};
 use log::Log;
 use server::Server;
@@ -57,6 +59,29 @@ struct End {
     state: String,
     name: Option<String>,
     url: Option<String>,
+    /// How long a deploy took, milliseconds.
+    #[serde(default)]
+    took_ms: Option<i64>,
+    /// How the project's own checks came out.
+    #[serde(default)]
+    checks: Vec<CheckResult>,
+}
+
+impl End {
+    /// Whether what was asked for is served, whatever its checks say.
+    fn is_deployed(&self) -> bool {
+        matches!(self.state.as_str(), "ready" | "asleep")
+    }
+
+    /// The checks that failed, in as many lines as it takes.
+    fn failed_checks(&self) -> String {
+        let failed = self.checks.iter().filter(|check| check.state == CheckState::Failed);
+        let lines = failed.flat_map(|check| {
+            std::iter::once(format!("\n{check}"))
+                .chain(check.lines.iter().map(|line| format!("\n  │ {line}")))
+        });
+        lines.collect()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -124,8 +149,15 @@ pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
     let answer = job.server.ask("api/v1/jobs/stop", &job.named(), None).await?;
     let (end, shown) = if answer["name"].is_null() {
         let reason = String::from("there is no preview to stop");
-        let end =
-            End { outcome: Outcome::Done, reason, state: String::from("stopped"), name: None, url: None };
+        let end = End {
+            outcome: Outcome::Done,
+            reason,
+            state: String::from("stopped"),
+            name: None,
+            url: None,
+            took_ms: None,
+            checks: Vec::new(),
+        };
         (
             end,
             serde_json::json!({ "outcome": "done", "state": "stopped", "reason": "there is no preview to stop" }),

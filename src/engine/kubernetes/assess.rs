@@ -43,7 +43,7 @@ pub(super) fn assess(cache: &Cache, namespace: &str) -> Assessment {
     let settled = found.waits_for.is_empty();
     for (name, pod) in cache.all(namespace, "Pod") {
         let Some(finding) = pod.finding.as_ref().filter(|_| !settled) else { continue };
-        if !counts(cache, namespace, pod, &order.digest) {
+        if pod.errand.is_some() || !counts(cache, namespace, pod, &order.digest) {
             continue;
         }
         found.concerned.insert(("Pod".to_owned(), name.clone()));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::diagnose::{self, Finding};
-use super::names::{self, DIGEST, FIELD_MANAGER};
+use super::names::{self, DIGEST, ERRAND, FIELD_MANAGER};
 use super::ready::{Readiness, readiness};
 use super::record::Record;
 use super::reference::{Kind, Reference};
@@ -30,6 +30,8 @@ pub(super) struct Seen {
     /// Which revision of its owner's template it is, or of its own template is the newest.
     pub revision: Option<String>,
     pub owner: Option<Owner>,
+    /// What it belongs to when it runs beside the preview and is no part of it.
+    pub errand: Option<String>,
     pub readiness: Readiness,
     pub finding: Option<Finding>,
     pub containers: Vec<String>,
@@ -174,6 +176,7 @@ impl Seen {
                 name: owner.name.clone(),
                 uid: owner.uid.clone(),
             }),
+            errand: label(ERRAND),
             readiness: readiness(kind, object),
             finding: (kind == "Pod").then(|| diagnose::pod(object)).flatten(),
             containers: containers

@@ -1,7 +1,5 @@
 //! What the programs of a preview wrote, without the secrets they were given.
 
-use std::collections::BTreeSet;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures::future::join_all;
@@ -10,12 +8,10 @@ use serde_json::Value;
 use super::super::Error;
 use super::Inner;
 use super::refusal::Refusal;
+use crate::preview::Redaction;
 
 /// How many pods are listened to.
 const PODS: usize = 5;
-/// Shorter values are words of the language rather than secrets.
-const SHORTEST: usize = 4;
-const HIDDEN: &str = "[redacted]";
 
 impl Inner {
     /// The last lines of a preview's pods, those with a problem first; at most `most` in all.
@@ -23,6 +19,7 @@ impl Inner {
         let mut spoken: Vec<(bool, String, Vec<String>)> = self
             .cache()
             .all(name, "Pod")
+            .filter(|(_, seen)| seen.errand.is_none())
             .map(|(pod, seen)| {
                 let spoke = seen.finding.as_ref().and_then(|finding| finding.spoke.clone());
                 let containers = spoke.map_or_else(|| seen.containers.clone(), |container| vec![container]);
@@ -69,50 +66,25 @@ impl Inner {
         }
         let text = text?;
         let secrets = self.secrets(namespace).await?;
-        Ok(redact(&text, &secrets).lines().map(str::to_owned).collect())
+        Ok(secrets.hide(&text).lines().map(str::to_owned).collect())
     }
 
     /// The values of the Secrets that this preview was given or brought itself.
-    async fn secrets(&self, namespace: &str) -> Result<Vec<String>, Refusal> {
+    async fn secrets(&self, namespace: &str) -> Result<Redaction, Refusal> {
         let wanted = self.cache().places.get(namespace).map(|place| place.record.objects.wanted.clone());
         let secrets: Vec<_> =
             wanted.into_iter().flatten().filter(|wanted| wanted.object.kind.is_secret()).collect();
         let found = join_all(secrets.iter().map(|wanted| self.server.get(namespace, &wanted.object))).await;
-        let mut values = BTreeSet::new();
+        let mut values = Vec::new();
         for secret in found {
             let Some(secret) = secret? else { continue };
             let data = secret["data"].as_object().cloned().unwrap_or_default();
             for value in data.values().filter_map(Value::as_str) {
-                values.insert(value.to_owned());
-                let plain =
-                    BASE64_STANDARD.decode(value).ok().and_then(|plain| String::from_utf8(plain).ok());
-                values
-                    .extend(plain.iter().flat_map(|plain| plain.lines()).map(|line| line.trim().to_owned()));
+                let plain = BASE64_STANDARD.decode(value).ok();
+                values.extend(plain.and_then(|plain| String::from_utf8(plain).ok()));
+                values.push(value.to_owned());
             }
         }
-        // A secret that contains another one goes first.
-        let mut values: Vec<String> = values.into_iter().collect();
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Ok(values)
-    }
-}
-
-/// `text` without `secrets`, of which the longest come first.
-fn redact(text: &str, secrets: &[String]) -> String {
-    secrets
-        .iter()
-        .filter(|secret| secret.chars().count() >= SHORTEST)
-        .fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), HIDDEN))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_shows_no_secret() {
-        let secrets = ["hush-and-more", "hush", "on"].map(str::to_owned);
-        let text = "token=hush-and-more\npassword=hush on\n";
-        assert_eq!(redact(text, &secrets), "token=[redacted]\npassword=[redacted] on\n");
+        Ok(Redaction::new(values))
     }
 }

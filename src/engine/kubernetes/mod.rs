@@ -28,6 +28,7 @@ mod cache;
 mod desk;
 mod diagnose;
 mod diff;
+mod errand;
 mod guards;
 mod judge;
 mod logs;
@@ -55,7 +56,7 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Change, Engine, Error, Input, Order, Status};
+use super::{Change, Ended, Engine, Errand, Error, Input, Order, Status};
 use crate::clock::Clock;
 use crate::preview::{MrKey, PreviewName, Quoted};
 use cache::Cache;
@@ -278,6 +279,10 @@ impl Engine for Kubernetes {
     async fn logs(&self, name: &PreviewName, most: usize) -> Result<Vec<String>, Error> {
         self.inner.read().await?;
         self.inner.logs(name.as_str(), most).await
+    }
+
+    async fn run(&self, errand: &Errand) -> Result<Ended, Error> {
+        self.inner.errand(errand).await
     }
 
     async fn sleep(&self, name: &PreviewName) -> Result<(), Error> {

@@ -15,6 +15,9 @@ pub(super) const MERGE_REQUEST: &str = "greenroom.dev/merge-request";
 /// Annotation of every object: the digest of the order that it was last applied for.
 pub(super) const DIGEST: &str = "greenroom.dev/digest";
 
+/// Label of Jobs that run beside a preview, and of their pods: the run that they belong to.
+pub(super) const ERRAND: &str = "greenroom.dev/errand";
+
 /// Field manager of what an order says.
 pub(super) const FIELD_MANAGER: &str = "greenroom";
 /// Field manager of counts that sleeping and waking change.

@@ -312,3 +312,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn checks_belong_to_the_deploy() {
+    use crate::preview::{CheckRun, CheckState};
+    let target = target(1);
+    let mut record = record();
+    turn_to(Mode::Required, &target, &mut record);
+    enter(&mut record, &target, Outcome::Ready);
+    let release = record.release.clone().unwrap();
+    let mut run = CheckRun::new("run".into(), &release, ["GET `/`".to_owned(), "GET `/api`".to_owned()]);
+    record.check_run = Some(run.clone());
+    for mode in [Mode::Info, Mode::Required] {
+        assert_eq!(due(mode, Some(&target), &record), None, "while they are asked");
+    }
+    for check in &mut run.checks {
+        check.state = CheckState::Passed;
+    }
+    record.check_run = Some(run.clone());
+    let said = due(Mode::Required, Some(&target), &record).unwrap();
+    assert_eq!(
+        (said.state, said.description.ends_with("; 2 checks passed")),
+        (Is::Success, true),
+        "{said:?}"
+    );
+    run.checks[1].state = CheckState::Failed;
+    run.checks[1].reason = "it answered with 500".to_owned();
+    record.check_run = Some(run);
+    for (mode, state) in [(Mode::Info, Is::Success), (Mode::Required, Is::Failed)] {
+        let said = due(mode, Some(&target), &record).unwrap();
+        let told = "; 1 of 2 checks failed: GET `/api` failed: it answered with 500";
+        assert_eq!((said.state, said.description.ends_with(told)), (state, true), "{said:?}");
+    }
+}

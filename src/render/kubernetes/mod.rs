@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub use error::RenderError;
 pub use policy::{Exception, Exposure, ManifestRules};
 pub use preset::presets;
-pub use values::Values;
+pub use values::{Values, password};
 
 use crate::process;
 
@@ -86,22 +86,22 @@ pub async fn render(
     Ok(manifests)
 }
 
-/// The Job of a check, the `number`th of the project file's.
+/// The Job of a check, the `number`th of the project file's, in the run of checks that is called `run`: a DNS label of at most
+/// 20 characters. The image of `check` is no template here, but what [`check_image`] was found to be.
 ///
 /// # Errors
 /// When a template is wrong, or the Job is not allowed.
 pub fn check_job(
     check: &JobCheck,
     number: usize,
+    run: &str,
     settings: &KubernetesSettings,
     values: &Values,
     rules: &ManifestRules,
 ) -> Result<Manifest, RenderError> {
     const FILE: &str = "preset check.yaml";
     let mut context = values.context(settings, rules)?;
-    let texts = Templates::new(context.clone());
-    let image = check.image.as_deref().map(|image| texts.text("checks.image", image)).transpose()?;
-    if image.is_none() && context.get("image").is_none() {
+    if check.image.is_none() && context.get("image").is_none() {
         return Err(RenderError::file(
             ".greenroom.yml checks",
             "a job needs an image here, the preview names none",
@@ -109,8 +109,9 @@ pub fn check_job(
     }
     context["check"] = serde_json::json!({
         "number": number,
+        "run": run,
         "seconds": check.timeout.duration().as_secs(),
-        "image": image,
+        "image": check.image,
         "command": check.command,
     });
     let template = include_str!("../../../templates/kubernetes/check.yaml");
@@ -129,6 +130,15 @@ pub fn check_job(
 pub fn image(settings: &KubernetesSettings, values: &Values) -> Result<Option<String>, RenderError> {
     let templates = Templates::new(values.plain()?);
     settings.image.as_deref().map(|image| templates.text("kubernetes.image", image)).transpose()
+}
+
+/// The image that a check by a Job asks for, before it is looked up in the registry; `None` for the preview's.
+///
+/// # Errors
+/// When the template is wrong.
+pub fn check_image(check: &JobCheck, values: &Values) -> Result<Option<String>, RenderError> {
+    let templates = Templates::new(values.plain()?);
+    check.image.as_deref().map(|image| templates.text("checks.image", image)).transpose()
 }
 
 /// Every template of a folder that is not there for others, in the order of their names.

@@ -302,7 +302,15 @@ fn a_check_by_a_job_is_a_job_of_the_same_kind_as_all_else() {
     let Workload::Kubernetes(settings) = &file.workload else { panic!("{file:?}") };
     let job = |number: usize| {
         let crate::render::Check::Job(check) = &file.checks[number - 1] else { panic!("{file:?}") };
-        check_job(check, number, settings, &values(), &ManifestRules::default())
+        let image = check_image(check, &values()).unwrap();
+        check_job(
+            &JobCheck { image, ..check.clone() },
+            number,
+            "0a1b2c3d",
+            settings,
+            &values(),
+            &ManifestRules::default(),
+        )
     };
     assert_snapshot!(serde_saphyr::to_string(&job(1).unwrap().object).unwrap());
     assert_snapshot!(job(2).unwrap_err(), @"`.greenroom.yml checks`: `a job needs an image here, the preview names none`");

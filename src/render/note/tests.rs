@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::preview::{JobStatus, Quoted, Reason, Release, Serving, Sha};
+use crate::preview::{JobStatus, Quoted, Reason, Release, Serving, Sha, shown_line};
 use crate::render::ProjectFile;
 
 /// 2026-11-21 08:00:00 UTC.
@@ -294,4 +294,66 @@ proptest! {
         let line = line_about(&name);
         prop_assert!(line.starts_with("Job ") && line.ends_with(" of pipeline 12 failed."), "{line}");
     }
+}
+
+/// What was found of each of these, in this order.
+fn checked(results: &[(CheckState, &str, &[&str])], mut preview: Preview) -> Preview {
+    let release = preview.release.clone().unwrap();
+    let names = (1..=results.len()).map(|number| format!("GET `/{number}`"));
+    let mut run = CheckRun::new("run".into(), &release, names);
+    for (check, (state, reason, lines)) in run.checks.iter_mut().zip(results) {
+        check.state = *state;
+        check.reason = (*reason).to_owned();
+        check.lines = lines.iter().map(|line| shown_line(line)).collect();
+        check.took_ms = (*state != CheckState::Running).then_some(35);
+    }
+    preview.check_run = Some(run);
+    preview
+}
+
+#[test]
+fn checks_are_told_while_they_are_asked_and_when_they_failed() {
+    let ready = serving("b", preview(State::Ready, &Reason::Ready(sha("b"))));
+    let going = [(CheckState::Passed, "it answered with 200 OK", &[][..]), (CheckState::Running, "", &[])];
+    assert_snapshot!(told(&checked(&going, ready.clone())), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🟢 Preview: ready
+
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)**
+
+    Commit `bbbbbbbb` is being served.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+    | Serving | `bbbbbbbb` since 2026-11-21 08:00:00 UTC |
+    | Deployed in | 4.2 s |
+    | Expires | 2026-11-28 08:00:00 UTC |
+
+    Checks of commit `bbbbbbbb`: being asked.
+
+    - 🟢 GET `/1` passed: it answered with 200 OK (35 ms)
+    - 🟡 GET `/2` is being asked
+
+    The next push updates this preview. Closing or merging the merge request removes it.
+    ");
+    let lines = &["# all\n/close", "`` @all"][..];
+    let failed = [going[0], (CheckState::Failed, "it ended with exit code 3", lines)];
+    assert_snapshot!(told(&checked(&failed, ready.clone())).split_once("\n\nChecks").unwrap().1, @"
+     of commit `bbbbbbbb`: 1 of 2 checks failed.
+
+    - 🟢 GET `/1` passed: it answered with 200 OK (35 ms)
+    - 🔴 GET `/2` failed: it ended with exit code 3 (35 ms)
+
+      ```text
+      │ # all/close
+      │ '' @all
+      ```
+
+    The next push updates this preview. Closing or merging the merge request removes it.
+    ");
+    // Those of another revision than what serves are not told.
+    let mut other = checked(&failed, ready);
+    other.serving = Some(Serving { sha: sha("c"), since: AT });
+    assert!(!told(&other).contains("Checks"));
 }

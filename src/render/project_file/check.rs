@@ -1,10 +1,14 @@
 //! What is asked of a preview once it is ready.
 
+use std::time::Duration;
+
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Workload;
 use super::text::{Patience, UrlPath};
+use crate::preview::Quoted;
 
 /// One question to a preview that is ready; what comes of it stands in the comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +48,24 @@ pub struct JobCheck {
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
 pub struct Pattern(Regex);
+
+impl Check {
+    /// What is asked, in words, Markdown-safe.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Http(check) => format!("GET {}", Quoted::new(check.path.as_str())),
+            Self::Job(check) => format!("job {}", Quoted::new(&check.command.join(" "))),
+        }
+    }
+
+    /// How long it may take.
+    pub const fn timeout(&self) -> Duration {
+        match self {
+            Self::Http(check) => check.timeout.duration(),
+            Self::Job(check) => check.timeout.duration(),
+        }
+    }
+}
 
 impl Pattern {
     /// The expression, ready to be used.
@@ -96,8 +118,17 @@ pub(super) struct Written {
 }
 
 impl Written {
-    pub(super) fn check(self) -> Result<Check, String> {
+    /// The check, the `number`th from 0 of a project with this workload.
+    pub(super) fn check(self, workload: &Workload, number: usize) -> Result<Check, String> {
+        /// More than a reviewer would read.
+        const MOST: usize = 20;
+        if number >= MOST {
+            return Err(format!("there are more than {MOST} checks"));
+        }
         match self {
+            Self { job: Some(_), .. } if matches!(workload, Workload::Static(_)) => {
+                Err(String::from("engine static runs no programs, so it has no use for a check with job"))
+            }
             Self { http: Some(path), status, body, job: None, image: None, timeout } => {
                 let status = status.unwrap_or(200);
                 if !(100..=599).contains(&status) {

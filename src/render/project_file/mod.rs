@@ -89,9 +89,9 @@ struct Written {
     /// What has to be there before a head is deployed. Default: `job` for engine static, `pipeline` for engine kubernetes.
     #[schemars(with = "Option<wait_for::Written>")]
     wait_for: Option<Spanned<wait_for::Written>>,
-    /// What is to be asked of the preview once it is ready; read, and not run yet.
+    /// What is asked of a preview once it is ready, at most 20 checks. A check that fails takes nothing away.
     #[serde(default)]
-    #[schemars(with = "Vec<check::Written>")]
+    #[schemars(with = "Vec<check::Written>", length(max = 20))]
     checks: Vec<Spanned<check::Written>>,
     /// How long a preview lives after the last deploy of a new head, such as `7d`, `36h` or `90m`. Without it, until the
     /// merge request is closed or merged.
@@ -134,17 +134,12 @@ impl ProjectFile {
         })?;
         let wait_for = written.wait_for()?;
         let workload = written.workload()?;
-        let checks = written.checks.into_iter().map(|check| {
+        let checks = written.checks.into_iter().enumerate().map(|(number, check)| {
             let at = check.referenced;
-            check.value.check().map_err(|problem| FileError::at(at, problem))
+            check.value.check(&workload, number).map_err(|problem| FileError::at(at, problem))
         });
-        Ok(Self {
-            workload,
-            wait_for,
-            checks: checks.collect::<Result<_, _>>()?,
-            expires_after: written.expires_after,
-            when: written.when,
-        })
+        let checks = checks.collect::<Result<_, _>>()?;
+        Ok(Self { workload, wait_for, checks, expires_after: written.expires_after, when: written.when })
     }
 }
 

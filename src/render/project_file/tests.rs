@@ -81,6 +81,7 @@ fn what_is_waited_for_has_a_default_for_each_engine() {
 
 #[test]
 fn each_mistake_about_a_cluster_is_named_with_its_place_and_what_was_expected() {
+    let many = format!("kubernetes: {{manifests: k8s}}\nchecks: [{}]", "{http: /}, ".repeat(21));
     let mistakes = [
         "kubernetes: {}",
         "kubernetes: {preset: web}",
@@ -117,6 +118,8 @@ fn each_mistake_about_a_cluster_is_named_with_its_place_and_what_was_expected() 
         "kubernetes: {manifests: k8s}\nchecks: [{http: /, body: '('}]",
         "kubernetes: {manifests: k8s}\nchecks: [{job: []}]",
         "kubernetes: {manifests: k8s}\nchecks: [{job: [a], status: 200}]",
+        "kubernetes: {manifests: k8s}\nchecks: [{http: /, body: '\\w{2000}{2000}'}]",
+        &many,
     ];
     let told = mistakes.map(|text| {
         let file = format!("version: 1\nengine: kubernetes\n{text}\n");
@@ -140,6 +143,7 @@ fn each_mistake_is_named_with_its_place_and_what_was_expected() {
     let mistakes = [
         "",
         "version: 2\nengine: static\n",
+        "version: 1\nengine: static\nstatic: {job: a}\nchecks: [{job: [./smoke.sh]}]\n",
         "version: 1\nengine: heroku\n",
         "version: 1\nengine: static\n",
         "version: 1\nengine: static\nstatic: {path: dist}\n",

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Caller, JobDesk};
-use crate::preview::{MrKey, Preview, State, rfc3339};
+use crate::preview::{CheckResult, MrKey, Preview, Release, State, rfc3339};
 use crate::reconcile::Jobs;
 use crate::store::{Error, Store};
 use crate::web::Problem;
@@ -51,6 +51,10 @@ struct End<'a> {
     name: Option<&'a str>,
     url: Option<&'a str>,
     sha: Option<&'a str>,
+    /// How long the deploy took, milliseconds.
+    took_ms: Option<i64>,
+    /// How the project's own checks came out.
+    checks: &'a [CheckResult],
 }
 
 struct Follower {
@@ -163,6 +167,8 @@ impl Follower {
                 state: preview.map_or(State::Stopped, |preview| preview.state),
                 name: preview.map(|preview| preview.name.as_str()),
                 url: preview.map(|preview| preview.url.as_str()),
+                took_ms: preview.and_then(|preview| preview.release.as_ref()).and_then(Release::took),
+                checks: preview.and_then(|preview| preview.check_run.as_ref()).map_or(&[], |run| &run.checks),
                 sha: preview.and_then(|preview| preview.sha.as_ref()).map(crate::preview::Sha::as_str),
             };
             json!({ "end": end })
@@ -186,15 +192,20 @@ impl Follower {
             .as_ref()
             .filter(|preview| preview.has_answered(order))
             .and_then(outcome)
-            .map(|outcome| told(outcome, None)))
+            .map(|(outcome, why)| told(outcome, why.as_deref())))
     }
 }
 
-/// How a deploy came out, once it has.
-fn outcome(preview: &Preview) -> Option<Outcome> {
+/// How a deploy came out, once it and its checks have; and why, where that is not the preview's reason.
+fn outcome(preview: &Preview) -> Option<(Outcome, Option<String>)> {
     match preview.state {
-        State::Ready | State::Asleep => Some(Outcome::Done),
-        State::Failed | State::Skipped | State::Stopping | State::Stopped => Some(Outcome::Failed),
+        State::Ready | State::Asleep => {
+            let Some(run) = &preview.check_run else { return Some((Outcome::Done, None)) };
+            let summary = run.summary()?;
+            let failed = run.failed().next().is_some();
+            Some(if failed { (Outcome::Failed, Some(summary)) } else { (Outcome::Done, None) })
+        }
+        State::Failed | State::Skipped | State::Stopping | State::Stopped => Some((Outcome::Failed, None)),
         State::Waiting | State::Deploying => None,
     }
 }

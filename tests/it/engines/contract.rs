@@ -1,6 +1,6 @@
 //! What every engine promises, asked of each of them.
 
-use greenroom::engine::{Action, Error, Progress};
+use greenroom::engine::{Action, Ended, Error, Progress};
 
 use super::commit;
 use super::{App, Bench, kubernetes, preview, run, settled, static_site, stopped};
@@ -35,6 +35,7 @@ every_engine! {
     a_stop_strikes_the_orders_before_it_and_spares_those_after_it
     what_was_never_there_is_gone
     an_order_for_another_engine_is_refused
+    a_program_beside_a_preview_is_no_part_of_it
 }
 
 async fn an_order_is_served_and_survives_a_restart(bench: &mut dyn Bench) {
@@ -149,4 +150,28 @@ async fn an_order_for_another_engine_is_refused(bench: &mut dyn Bench) {
     let refused = bench.engine().apply(bench.misdirected(&web)).await;
     assert!(matches!(refused, Err(Error::Input { .. })), "{refused:?}");
     assert!(bench.engine().status(&web).await.unwrap().is_gone());
+}
+
+async fn a_program_beside_a_preview_is_no_part_of_it(bench: &mut dyn Bench) {
+    let (web, _) = preview(11);
+    let before = run(&*bench.engine(), bench.order(&web, 'a', App::Works(1))).await;
+    match bench.engine().run(&bench.errand(&web, "first", true)).await {
+        Ok(ended) => assert_eq!(ended, Ended::Well),
+        // Not every engine has programs, and none takes them for something else.
+        Err(error) => return assert!(matches!(error, Error::Input { .. }), "{error}"),
+    }
+    let failing = bench.errand(&web, "second", false);
+    for _ in 0..2 {
+        let ended = bench.engine().run(&failing).await.unwrap();
+        let Ended::Badly { why, lines } = ended else { panic!("{ended:?}") };
+        assert!(why.contains("exit code 3") && !lines.is_empty(), "{why} {lines:?}");
+        assert_eq!(bench.engine().status(&web).await.unwrap(), before);
+        bench.reopen().await;
+    }
+    let status = run(&*bench.engine(), bench.order(&web, 'b', App::Works(2))).await;
+    assert_eq!((status.serving.unwrap().sha, status.pending), (commit('b'), None));
+    stopped(&*bench.engine(), &web).await;
+    let ended = bench.engine().run(&bench.errand(&web, "late", true)).await.unwrap();
+    assert!(matches!(ended, Ended::Badly { .. }), "{ended:?}");
+    assert_eq!(bench.engine().inventory().await.unwrap(), []);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom::{
-    engine::{Engine, Order, Progress, Status},
+    engine::{Engine, Errand, Order, Progress, Status},
     preview::{MrKey, PreviewName, Sha},
 };
 use tokio::sync::broadcast;
@@ -33,6 +33,10 @@ pub trait Bench: Send {
     fn order(&self, name: &PreviewName, sha: char, app: App) -> Order;
     /// An order that is for another engine.
     fn misdirected(&self, name: &PreviewName) -> Order;
+    /// A program that runs beside that preview, and whether it ends well.
+    fn errand(&self, name: &PreviewName, run: &str, ends_well: bool) -> Errand {
+        kubernetes::errand(name, run, ends_well)
+    }
     /// As if greenroom was ended and started.
     async fn reopen(&mut self);
 }

@@ -1,5 +1,6 @@
 //! Deploys as jobs of a pipeline ask for them: with the ID token that GitLab gives a job, and nothing else.
 
+mod checks;
 mod deploy;
 mod include;
 mod tokens;

@@ -1,6 +1,7 @@
 //! Previews on a real cluster, seen from outside.
 
 mod bench;
+mod checks;
 mod conversations;
 mod images;
 mod outage;

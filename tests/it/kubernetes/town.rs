@@ -15,12 +15,19 @@ pub struct App {
     pub cpu: &'static str,
     /// Names of its ConfigMaps, beside the Deployment `web` and the Service `web`.
     pub config_maps: Vec<&'static str>,
+    /// The project's own checks, as its file has them.
+    pub checks: String,
 }
 
 impl App {
     /// One that runs, in this version.
     pub fn works(version: u32) -> Self {
-        Self { image: format!("registry.test/acme/web:{version}"), cpu: "10m", config_maps: Vec::new() }
+        Self {
+            image: format!("registry.test/acme/web:{version}"),
+            cpu: "10m",
+            config_maps: Vec::new(),
+            checks: String::new(),
+        }
     }
 
     pub fn with_image(image: &str) -> Self {
@@ -58,7 +65,7 @@ spec:
         });
         let config_maps = config_maps.collect::<Vec<_>>().join("---\n");
         [
-            (".greenroom.yml", PROJECT_FILE.to_owned()),
+            (".greenroom.yml", format!("{PROJECT_FILE}checks: [{}]\n", self.checks)),
             (".greenroom/k8s/deployment.yaml", deployment),
             (".greenroom/k8s/service.yaml", service.to_owned()),
             (".greenroom/k8s/config.yaml", config_maps),

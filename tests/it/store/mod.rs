@@ -1,5 +1,6 @@
 //! The store's contract, held to by both databases: each test here runs on SQLite, and on PostgreSQL too.
 
+mod checks;
 mod intake;
 mod intents;
 mod orders;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use greenroom::{
     preview::{
-        CommitStatus, CommitStatusState, Compared, Deployment, FileAt, Hold, HoldOrigin, MrKey, Place,
-        Preview, PreviewName, ProjectId, Release, Said, Serving, Sha, State,
+        CheckResult, CheckRun, CheckState, CommitStatus, CommitStatusState, Compared, Deployment, FileAt,
+        Hold, HoldOrigin, MrKey, Place, Preview, PreviewName, ProjectId, Release, Said, Serving, Sha, State,
     },
     store::{Error, HistoryEntry, Store},
 };
@@ -84,12 +84,20 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     let names = (key, text(), text(), text(), text(), text(), text());
     let times = (any::<[i64; 4]>(), any::<[Option<i64>; 7]>());
     let file = (sha(), text()).prop_map(|(sha, text)| FileAt { sha, text });
+    let check_state =
+        prop_oneof![Just(CheckState::Running), Just(CheckState::Passed), Just(CheckState::Failed)];
+    let check =
+        (text(), check_state, text(), prop::collection::vec(text(), 0..3), any::<Option<i64>>()).prop_map(
+            |(name, state, reason, lines, took_ms)| CheckResult { name, state, reason, lines, took_ms },
+        );
+    let check_run = (text(), sha(), text(), prop::collection::vec(check, 0..3))
+        .prop_map(|(id, sha, digest, checks)| CheckRun { id, sha, digest, checks });
     let ids = (
         any::<[Option<u64>; 2]>(),
         any::<[bool; 3]>(),
         option::of(text()),
-        [(); 4].map(|()| prop::collection::vec(text(), 0..5)),
-        option::of(file),
+        [(); 3].map(|()| prop::collection::vec(text(), 0..5)),
+        (option::of(file), option::of(check_run)),
         (option::of(text()), prop::collection::vec(text().prop_map(|name| Place::cluster(&name)), 0..3)),
     );
     let parts = (
@@ -121,8 +129,8 @@ fn any_preview() -> impl Strategy<Value = Preview> {
                 [note_id, environment_id],
                 [environment_seen, at_rest, note_begun],
                 note_digest,
-                [decision, waits_for, log, checks],
-                file,
+                [decision, waits_for, log],
+                (file, check_run),
                 (cluster, leaving),
             ),
             (state, sha, serving, release, deployment, commit_status, hold, compared),
@@ -141,7 +149,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             leaving,
             waits_for,
             log,
-            checks,
+            check_run,
             serving,
             created_at,
             updated_at,

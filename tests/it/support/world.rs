@@ -79,6 +79,11 @@ impl Before {
         Self { wire, gitlab, address }
     }
 
+    /// Where greenroom will listen.
+    pub fn greenroom_url(&self) -> Url {
+        format!("http://{}", self.address).parse().unwrap()
+    }
+
     /// Starts it, with these settings over the usual ones.
     pub async fn greenroom(self, settings: &[(&str, &str)]) -> World {
         self.greenroom_with_file(settings, "").await

@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::preview::Quoted;
 
 /// Reasons of events that repeat what the status of a pod or a Job says better.
-const REPEATS: [&str; 4] = ["BackOff", "BackoffLimitExceeded", "FailedScheduling", "Failed"];
+const REPEATS: [&str; 5] =
+    ["BackOff", "BackoffLimitExceeded", "DeadlineExceeded", "FailedScheduling", "Failed"];
 
 /// The newest warning about one of the objects that `concerns` picks by kind and name, in words.
 pub(in super::super) fn telling(events: &[Value], concerns: impl Fn(&str, &str) -> bool) -> Option<String> {

@@ -6,7 +6,7 @@ use greenroom::engine::{
 };
 use serde_json::{Value, json};
 
-use super::{App, Bench, IMAGE, Room, deployment, fresh, order, profile, service};
+use super::{App, Bench, IMAGE, Room, deployment, errand, fresh, order, profile, service};
 use crate::{
     engines::{run, settled, stopped},
     support::{
@@ -95,6 +95,7 @@ fn least() -> Value {
         rule("", json!(["events"]), json!(["list"])),
         rule("", json!(["persistentvolumes"]), json!(["list", "delete"])),
         rule("apps", json!(["deployments"]), write.clone()),
+        rule("batch", json!(["jobs"]), write.clone()),
         rule("apps", json!(["replicasets"]), json!(["list", "watch"])),
         rule("networking.k8s.io", json!(["networkpolicies", "ingresses"]), write),
     ])
@@ -116,6 +117,8 @@ async fn an_account_with_few_rights_is_enough() {
         run(&*room.kubernetes, next).await;
         room.kubernetes.logs(&web, 30).await.unwrap();
     }
+    room.kubernetes.run(&errand(&web, "first", true)).await.unwrap();
+    room.kubernetes.run(&errand(&web, "second", false)).await.unwrap();
     room.kubernetes.sleep(&web).await.unwrap();
     room.kubernetes.wake(&web).await.unwrap();
     room.kubernetes.foreign().await.unwrap();

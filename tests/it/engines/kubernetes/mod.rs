@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use greenroom::{
     clock::Clock,
     engine::{
-        Engine, Input, Order,
+        Engine, Errand, Input, Order,
         kubernetes::{Kubernetes, PodSecurity, Profile},
     },
     preview::{MrKey, PreviewName},
@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{App, Bench, commit};
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, kubelet::Says};
 
 /// An image of a program that works.
 pub const IMAGE: &str = "registry.test/acme/web:1";
@@ -122,6 +122,24 @@ pub fn order(name: &PreviewName, sha: char, objects: Vec<Value>, profile: Profil
         sha: commit(sha),
         digest,
         input: Input::Manifests { objects, profile: Arc::new(profile) },
+    }
+}
+
+/// A program that runs beside a preview; one that fails ends with exit code 3.
+pub fn errand(name: &PreviewName, run: &str, ends_well: bool) -> Errand {
+    let image = if ends_well { IMAGE.to_owned() } else { Says::Fails.image("registry.test/acme") };
+    let mut template = pod(&image);
+    template["spec"]["restartPolicy"] = json!("Never");
+    let object = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": format!("check-{run}")},
+        "spec": {"backoffLimit": 0, "template": template},
+    });
+    Errand {
+        key: name.key().unwrap(),
+        name: name.clone(),
+        run: run.to_owned(),
+        job: Manifest { object, source: Source { file: "check.yaml".into(), document: 1, line: 1 } },
+        profile: Arc::new(profile()),
     }
 }
 
