@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::gitlab::Forge;
 use crate::oidc::Verifier;
-use crate::reconcile::{Jobs, Uploads};
+use crate::reconcile::{Jobs, Planner, Uploads};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::web::JobDesk;
@@ -23,9 +23,8 @@ pub(super) fn uploads(settings: &Settings) -> anyhow::Result<Uploads> {
 /// The desk of a running server.
 pub(super) fn desk(
     settings: &Settings,
-    forge: Forge,
-    store: Store,
-    served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    (forge, store, served): (Forge, Store, Arc<dyn Fn(&str) -> bool + Send + Sync>),
+    planner: Planner,
     uploads: Uploads,
     stop: CancellationToken,
 ) -> anyhow::Result<JobDesk> {
@@ -33,6 +32,7 @@ pub(super) fn desk(
     Ok(JobDesk {
         verifier: Verifier::new(url, settings.job_audience.clone(), timeout, &settings.roots, Clock)?,
         jobs: Jobs { forge, store, served },
+        planner,
         uploads,
         clock: Clock,
         stop,

@@ -20,6 +20,7 @@ mod list;
 mod logs;
 mod man;
 mod output;
+mod plan;
 mod refresh;
 mod render;
 mod sandbox;
@@ -73,6 +74,9 @@ enum Verb {
     Why(why::Flags),
     /// Print what happened to a merge request's preview, oldest first.
     Logs(logs::Flags),
+    /// Show what would be done for a merge request now, and do nothing. Exit code 2 when something would. In a CI job: for
+    /// the job's own, as if it deployed.
+    Plan(plan::Flags),
     /// Take a merge request's preview away, until a new commit, a reopen or a refresh. In a CI job: the job's own, and wait for it.
     Stop(stop::Flags),
     /// Look at a merge request anew: lifts a stop, tries again what failed, begins its life again.
@@ -175,6 +179,7 @@ pub fn main() -> ExitCode {
         Verb::List(flags) => run(list::run(flags)),
         Verb::Why(flags) => run(why::run(flags)),
         Verb::Logs(flags) => run(logs::run(flags)),
+        Verb::Plan(flags) => run(plan::run(flags)),
         Verb::Stop(flags) => run(stop::run(flags)),
         Verb::Refresh(flags) => run(refresh::run(flags)),
         Verb::Doctor(flags) => run(doctor::run(flags)),

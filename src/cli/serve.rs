@@ -25,7 +25,9 @@ use crate::gateway::{self, Gateway};
 use crate::gitlab::{self, ArtifactLimits, Credentials, Forge, Token};
 use crate::hooks::Watch;
 use crate::preview::Place;
-use crate::reconcile::{Awaited, Brake, Controller, Engines, Links, Parts, Strays, forget_foreign_instances};
+use crate::reconcile::{
+    Awaited, Brake, Controller, Engines, Links, Parts, Planner, Strays, forget_foreign_instances,
+};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
@@ -151,7 +153,7 @@ impl Server {
         );
         let (on_cluster, preview_links) = (settings.per_project.clone(), links(&settings));
         let watched_projects = Arc::clone(&served);
-        let controller = Controller::new(Parts {
+        let parts = Parts {
             store: store.clone(),
             forge: forge.clone(),
             engines,
@@ -179,7 +181,9 @@ impl Server {
             brake,
             unseen_after,
             instance_is_chosen: settings.instance.is_some(),
-        });
+        };
+        let planner = Planner::new(parts.clone());
+        let controller = Controller::new(parts);
 
         let secrets = webhook_secrets(&settings.signing_tokens, &settings.secret_tokens)?;
         let intake = web::Data::new(Intake::new(
@@ -193,8 +197,8 @@ impl Server {
             SecretsInUse::new(&settings, credentials, forge.clone(), intake.clone(), api_token.clone());
         let (counts, hooks, calls) = (intake.clone(), intake.clone(), forge.clone());
         let stop = CancellationToken::new();
-        let desk =
-            desk::desk(&settings, forge.clone(), store.clone(), Arc::clone(&served), uploads, stop.clone())?;
+        let jobs = (forge.clone(), store.clone(), Arc::clone(&served));
+        let desk = desk::desk(&settings, jobs, planner.clone(), uploads, stop.clone())?;
         let desk = web::Data::new(desk);
         let api = web::Data::new(Api {
             store: store.clone(),
@@ -209,6 +213,7 @@ impl Server {
             }),
             health: health.clone(),
             brake,
+            planner,
             served,
             unseen_after,
             instance: instance.clone(),

@@ -58,7 +58,7 @@ pub(super) async fn act(
         }
         status => status?,
     };
-    apply::settle(parts, record, &status);
+    apply::settle(record, &status, parts.clock.now());
     let steps = plan(desired, record, &status);
     let deploys = steps.iter().any(|step| matches!(step, Step::Deploy(_)));
     // Told before it is begun: a crash in between leaves no state behind that never was.
@@ -114,7 +114,7 @@ pub(super) async fn act(
         drop(watch);
     }
     acted.status = parts.engines.status(&place, record).await?;
-    apply::settle(parts, record, &acted.status);
+    apply::settle(record, &acted.status, parts.clock.now());
     if deploys {
         let ends = |step: &Step| matches!(step, Step::FinishDeployment(_));
         for step in plan(desired, record, &acted.status).into_iter().filter(ends) {

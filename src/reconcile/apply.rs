@@ -85,10 +85,10 @@ pub(super) fn unless_refused<T>(
     }
 }
 
-/// Writes down that the engine came to an end with the last order: when, and why not.
-pub(super) fn settle(parts: &Parts, record: &mut Preview, status: &Status) {
+/// Writes down that the engine came to an end with the last order: when, and why not. Whether that is news.
+pub(super) fn settle(record: &mut Preview, status: &Status, now: i64) -> bool {
     let Some(release) = record.release.as_mut().filter(|release| release.settled_at.is_none()) else {
-        return;
+        return false;
     };
     if let Some(running) = &status.serving
         && running.sha == release.sha
@@ -100,7 +100,8 @@ pub(super) fn settle(parts: &Parts, record: &mut Preview, status: &Status) {
         && *sha == release.sha
         && *digest == release.digest
     {
-        release.settled_at = Some(parts.clock.now());
+        release.settled_at = Some(now);
         release.failure = Some(why.clone());
     }
+    release.settled_at.is_some()
 }

@@ -8,8 +8,8 @@ use super::controller::Parts;
 use super::desired::Target;
 use super::look::{Error, keep};
 use super::manifests;
-use crate::engine::{Input, Order};
-use crate::preview::{Deployment, Preview, Quoted, Reason, Release};
+use crate::engine::{Input, Order, Status};
+use crate::preview::{Deployment, Preview, Quoted, Reason, Release, Sha};
 use crate::render::{StaticSettings, Workload};
 
 /// How old the reading of a head may be when it is deployed, milliseconds; a long download outlives it.
@@ -25,6 +25,20 @@ pub(super) enum Made {
     Waits(Reason),
 }
 
+/// Makes a target ready: fetches what it is made of. Changes nothing.
+pub(super) async fn make(parts: &Parts, record: &Preview, target: &Target) -> Result<Made, Error> {
+    match &target.file.workload {
+        Workload::Static(site) => artifact(parts, record, target, site).await,
+        Workload::Kubernetes(settings) => manifests::make(parts, record, target, settings).await,
+    }
+}
+
+/// Whether what was made of a commit is what is served for it already: the job ran again and made the same.
+pub(super) fn serves_it(record: &Preview, status: &Status, sha: &Sha, digest: &str) -> bool {
+    record.release.as_ref().is_some_and(|release| release.sha == *sha && release.digest == digest)
+        && status.serving.as_ref().is_some_and(|running| running.sha == *sha && running.digest == digest)
+}
+
 /// Makes ready, reads the head again, announces the deployment, hands over.
 pub(super) async fn deploy(
     parts: &Parts,
@@ -33,10 +47,7 @@ pub(super) async fn deploy(
     target: &Target,
 ) -> Result<Done, Error> {
     let now = parts.clock.now();
-    let made = match &target.file.workload {
-        Workload::Static(site) => artifact(parts, record, target, site).await?,
-        Workload::Kubernetes(settings) => manifests::make(parts, record, target, settings).await?,
-    };
+    let made = make(parts, record, target).await?;
     let release = |digest: &str| Release {
         sha: target.sha.clone(),
         job_id: target.job_id,
@@ -68,19 +79,17 @@ pub(super) async fn deploy(
     }
 
     let status = parts.engines.status(&target.place, record).await?;
-    if let Some(known) = record.release.as_mut().filter(|r| r.sha == target.sha && r.digest == digest) {
-        let serves = |running: &crate::engine::Running| running.digest == digest && running.sha == known.sha;
-        if status.serving.as_ref().is_some_and(serves) {
-            // The job ran again and made the same: nothing to deploy.
+    if serves_it(record, &status, &target.sha, &digest) {
+        if let Some(known) = &mut record.release {
             known.job_id = target.job_id;
             known.settings.clone_from(&target.settings);
-            record.move_to(&target.place);
-            if !status.drifted.is_empty() {
-                tracing::warn!(mr.key = %record.key, drifted = ?status.drifted, "put back as it was ordered");
-                hand_over(parts, record, target, digest, input).await?;
-            }
-            return Ok(Done::Yes);
         }
+        record.move_to(&target.place);
+        if !status.drifted.is_empty() {
+            tracing::warn!(mr.key = %record.key, drifted = ?status.drifted, "put back as it was ordered");
+            hand_over(parts, record, target, digest, input).await?;
+        }
+        return Ok(Done::Yes);
     }
 
     let same = |r: &Release| r.sha == target.sha && r.job_id == target.job_id && r.digest == digest;
@@ -123,9 +132,14 @@ async fn hand_over(
     digest: String,
     input: Input,
 ) -> Result<(), Error> {
-    let order = Order { key: record.key, name: record.name.clone(), sha: target.sha.clone(), digest, input };
+    let order = order(record, target, digest, input);
     let applied = parts.engines.at(&target.place)?.apply(order).await;
     applied.map_err(|error| Error::engine(&target.place, error))
+}
+
+/// What the engine is given.
+pub(super) fn order(record: &Preview, target: &Target, digest: String, input: Input) -> Order {
+    Order { key: record.key, name: record.name.clone(), sha: target.sha.clone(), digest, input }
 }
 
 /// The job's artifact, as it was fetched.

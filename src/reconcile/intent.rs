@@ -19,6 +19,17 @@ pub(super) async fn take_up(
     seen: Option<&MergeRequest>,
 ) -> Result<(), Error> {
     let now = parts.clock.now();
+    if !work_in(record, asked, seen, now) {
+        return Ok(());
+    }
+    record.updated_at = now;
+    parts.store.take_up(asked, record).await?;
+    tracing::info!(mr.key = %record.key, intent = asked.intent.as_str(), "taken up");
+    Ok(())
+}
+
+/// Works `asked` into the record. Whether that can be done yet.
+pub(super) fn work_in(record: &mut Preview, asked: &Asked, seen: Option<&MergeRequest>, now: i64) -> bool {
     match (asked.intent, seen) {
         // Nothing runs, and a hold would outlive a reopen that nobody told of.
         (Intent::Stop | Intent::StopInGitlab, Some(merge_request)) if merge_request.state.is_over() => {}
@@ -35,12 +46,9 @@ pub(super) async fn take_up(
             // Written anew, whatever became of it.
             record.note_digest = None;
         }
-        (Intent::Refresh, None) => return Ok(()),
+        (Intent::Refresh, None) => return false,
     }
-    record.updated_at = now;
-    parts.store.take_up(asked, record).await?;
-    tracing::info!(mr.key = %record.key, intent = asked.intent.as_str(), "taken up");
-    Ok(())
+    true
 }
 
 /// Stops what the operator holds while nothing is known of the merge request; `why` says why not.

@@ -6,6 +6,7 @@
 
 use proptest::prelude::*;
 
+use super::apply::settle;
 use super::desired::{Desired, Facts, FileFact, HeadFact, desired};
 use super::plan::{Step, outcome, plan};
 use crate::engine::{Progress, Running, Status};
@@ -406,23 +407,6 @@ impl World {
             }
         }
         panic!("it never comes to rest: {:?}", self.record);
-    }
-}
-
-/// As `apply::settle`.
-fn settle(record: &mut Preview, status: &Status, now: i64) {
-    let Some(release) = record.release.as_mut().filter(|release| release.settled_at.is_none()) else {
-        return;
-    };
-    if status.serving.iter().any(|running| running.sha == release.sha && running.digest == release.digest) {
-        release.settled_at = Some(now);
-    }
-    if let Some((sha, digest, Progress::Failed(why))) = &status.pending
-        && *sha == release.sha
-        && *digest == release.digest
-    {
-        release.settled_at = Some(now);
-        release.failure = Some(why.clone());
     }
 }
 

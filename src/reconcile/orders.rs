@@ -76,6 +76,14 @@ pub(super) async fn leave_to_jobs(
     Ok(waits)
 }
 
+/// Why nothing comes of an order that [is unfit](is_unfit).
+pub(super) const UNFIT: &str = "the engine `kubernetes` takes no folder; use `greenroom deploy` without one";
+
+/// Whether the job has sent something that the engine cannot deploy.
+pub(super) fn is_unfit(order: &JobOrder, file: &ProjectFile) -> bool {
+    matches!(file.workload, Workload::Kubernetes(_)) && order.upload.is_some()
+}
+
 /// Writes down which of these rules counted.
 pub(super) fn tell(decision: &mut Decision, order: Option<&JobOrder>, left_to_jobs: bool) {
     let told = match order {
@@ -107,12 +115,7 @@ pub(super) async fn head(
     if let WaitFor::Job(name) = &file.wait_for {
         names.push(name);
     }
-    if matches!(file.workload, Workload::Kubernetes(_)) && order.is_some_and(|order| order.upload.is_some()) {
-        let why = "the engine `kubernetes` takes no folder; use `greenroom deploy` without one";
-        refuse(parts, merge_request.key, order, why).await?;
-        return Ok(observe::head(&parts.forge, merge_request, file).await?);
-    }
-    match order {
+    match order.filter(|order| !is_unfit(order, file)) {
         Some(order) if order.upload.is_some() => Ok(HeadFact::Pipeline(order.head(names))),
         Some(_) => Ok(match observe::head(&parts.forge, merge_request, file).await? {
             HeadFact::Pipeline(head) => HeadFact::Pipeline(head.so_far(&names)),

@@ -118,7 +118,7 @@ pub(super) fn outcome(
             }
             match (&release.failure, pending(release, status)) {
                 (Some(why), _) | (None, Some(Progress::Failed(why))) => {
-                    (State::Failed, refused(target, release, why.clone()))
+                    (State::Failed, refused(target, release.was_submitted(), why.clone()))
                 }
                 (None, Some(Progress::Trouble(why))) => (State::Failed, Reason::EngineFailed(why.clone())),
                 _ => (State::Deploying, Reason::Deploying(target.sha.clone())),
@@ -128,10 +128,10 @@ pub(super) fn outcome(
 }
 
 /// Why what was ordered is not served, in the words of its engine.
-fn refused(target: &Target, release: &Release, why: String) -> Reason {
+pub(super) fn refused(target: &Target, was_submitted: bool, why: String) -> Reason {
     match target.place.engine {
         EngineKind::Static => Reason::ArtifactRefused(why),
-        EngineKind::Kubernetes if release.was_submitted() => Reason::NotReady(why),
+        EngineKind::Kubernetes if was_submitted => Reason::NotReady(why),
         EngineKind::Kubernetes => Reason::Undeployable(why),
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-pub use ci::{JobSettings, job_settings};
+pub use ci::{JobSettings, job_settings, shows_colours};
 pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use on_cluster::{

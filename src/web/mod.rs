@@ -1,6 +1,7 @@
 //! JSON API, health and metrics.
 //!
-//! Needs: the store. GitLab and the engine are never called from here, except to find out who a CI job is and speaks for (`jobs`).
+//! Needs: the store. GitLab and the engine are never called from here, except to find out who a CI job is and speaks for
+//! (`jobs`), and what a look would do (`plan`).
 //!
 //! Who may ask (`access.rs`): with an API token set, whoever sends it; without one, only loopback peers that name a
 //! loopback host and came through no proxy. `/livez` and `/readyz` answer everybody.
@@ -10,6 +11,7 @@ mod brake;
 mod deliveries;
 mod health;
 mod jobs;
+mod plan;
 mod previews;
 mod problem;
 
@@ -26,7 +28,7 @@ pub use problem::Problem;
 
 use crate::clock::Clock;
 use crate::preview::{Preview, State};
-use crate::reconcile::{Brake, foreign_instances};
+use crate::reconcile::{Brake, Planner, foreign_instances};
 use crate::store::Store;
 use crate::telemetry::{GitLabUse, Health, Looks, Metrics, Sample};
 
@@ -51,6 +53,8 @@ pub struct Api {
     pub health: Health,
     /// Holds removals that are many at once.
     pub brake: Brake,
+    /// Says what looks would do.
+    pub planner: Planner,
     /// Which project paths are served.
     pub served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// How long GitLab may not show a merge request before that is told, milliseconds.
@@ -86,6 +90,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
             "/api/v1/previews/{project_id}/{mr_iid}/refresh",
             web::post().to(previews::refresh),
         ))
+        .service(only("POST", "/api/v1/previews/{project}/{mr_iid}/plan", web::post().to(plan::plan)))
         .default_service(web::to(async || Problem::not_found("there is nothing at this address").response()));
 }
 

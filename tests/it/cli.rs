@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "serve",
     "demo",
     "sandbox",
@@ -29,6 +29,7 @@ const VERBS: [&str; 22] = [
     "list",
     "why",
     "logs",
+    "plan",
     "stop",
     "refresh",
     "doctor",

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub use error::RenderError;
 pub use policy::{Exception, Exposure, ManifestRules};
 pub use preset::presets;
-pub use values::Values;
+pub use values::{Values, password};
 
 use crate::process;
 

@@ -63,7 +63,7 @@ impl Values {
             "title": self.title,
             "branch": self.branch,
             "author": self.author,
-            "password": self.password(),
+            "password": password(&self.password_key, &self.name),
         });
         if let Some(image) = &self.registry_image {
             values["registry_image"] = json!(image);
@@ -129,14 +129,15 @@ impl Values {
         };
         Ok(context)
     }
+}
 
-    /// A password that stays the same as long as the preview has its name, and tells nothing of others'.
-    fn password(&self) -> String {
-        let key = self.password_key.expose_secret().as_bytes();
-        // HMAC takes keys of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
-        mac.update(b"greenroom password\0");
-        mac.update(self.name.as_str().as_bytes());
-        hex::encode(&mac.finalize().into_bytes()[..16])
-    }
+/// A password that stays the same as long as the preview has its name, and tells nothing of others'.
+pub fn password(key: &SecretString, name: &PreviewName) -> String {
+    // HMAC takes keys of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()) else {
+        return String::new();
+    };
+    mac.update(b"greenroom password\0");
+    mac.update(name.as_str().as_bytes());
+    hex::encode(&mac.finalize().into_bytes()[..16])
 }

@@ -1,4 +1,4 @@
-//! What CI jobs ask for: deploy, stop, and how it goes.
+//! What CI jobs ask for: deploy, stop, what a deploy would do, and how it goes.
 //!
 //! A job proves who it is with the ID token that GitLab gave it (`oidc`), and no other secret; which merge request it speaks for is
 //! found out by asking GitLab (`reconcile::Jobs`). All that is told strangers is why they are refused.
@@ -24,7 +24,7 @@ use super::Problem;
 use crate::clock::Clock;
 use crate::oidc::Verifier;
 use crate::preview::{Preview, ProjectId};
-use crate::reconcile::{Jobs, Refusal, UploadError, Uploads};
+use crate::reconcile::{Jobs, Planner, Refusal, UploadError, Uploads};
 use caller::Caller;
 
 /// What the routes for jobs need.
@@ -33,6 +33,8 @@ pub struct JobDesk {
     pub verifier: Verifier,
     /// Lets jobs in.
     pub jobs: Jobs,
+    /// Says what deploys would do.
+    pub planner: Planner,
     /// Where their files go.
     pub uploads: Uploads,
     /// The time.
@@ -50,6 +52,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(only("POST", "/api/v1/jobs/deploy", web::post().to(deploy)))
         .service(only("POST", "/api/v1/jobs/stop", web::post().to(stop)))
+        .service(only("POST", "/api/v1/jobs/plan", web::post().to(plan)))
         .service(only(
             "GET",
             "/api/v1/jobs/previews/{project_id}/{mr_iid}/events",
@@ -112,6 +115,18 @@ async fn deploy(
         url: preview.as_ref().map(|preview| preview.url.as_str()),
         state: preview.as_ref().map(|preview| preview.state.as_str()),
     }))
+}
+
+/// What a deploy would do that the job asked for. It is told of no more than it may deploy.
+async fn plan(
+    caller: Caller,
+    desk: web::Data<JobDesk>,
+    named: web::Query<Named>,
+) -> Result<HttpResponse, Problem> {
+    let Caller(claims) = caller;
+    let admitted = desk.jobs.admit_deploy(&claims, &named.iids()?).await?;
+    let (key, order) = (admitted.key, admitted.order(&claims, None, desk.clock.now()));
+    Ok(HttpResponse::Ok().json(desk.planner.plan(key, Some(order)).await?))
 }
 
 /// Removes archives that no order names any more. What cannot be removed now is removed another time.

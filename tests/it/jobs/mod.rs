@@ -2,6 +2,7 @@
 
 mod deploy;
 mod include;
+mod plan;
 mod tokens;
 
 use std::{

@@ -4,5 +4,6 @@ mod bench;
 mod conversations;
 mod images;
 mod outage;
+mod plan;
 mod registry;
 mod town;
