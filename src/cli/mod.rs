@@ -26,6 +26,7 @@ mod render;
 mod sandbox;
 mod secrets;
 mod serve;
+mod sleep;
 mod stop;
 mod why;
 
@@ -81,6 +82,10 @@ enum Verb {
     Stop(stop::Flags),
     /// Look at a merge request anew: lifts a stop, tries again what failed, begins its life again.
     Refresh(refresh::Flags),
+    /// Scale a merge request's preview on a cluster to nothing, until a wake, a refresh or a new commit.
+    Sleep(sleep::Flags),
+    /// Bring back a preview that was put to sleep.
+    Wake(sleep::Flags),
     /// Find out what is wrong, and what to do about it. Exit code 1 when something is.
     Doctor(doctor::Flags),
     /// Ask the server on this machine whether it is ready, as a container's health check does.
@@ -182,6 +187,8 @@ pub fn main() -> ExitCode {
         Verb::Plan(flags) => run(plan::run(flags)),
         Verb::Stop(flags) => run(stop::run(flags)),
         Verb::Refresh(flags) => run(refresh::run(flags)),
+        Verb::Sleep(flags) => run(sleep::run(flags)),
+        Verb::Wake(flags) => run(sleep::wake(flags)),
         Verb::Doctor(flags) => run(doctor::run(flags)),
         Verb::Health(flags) => run(health::run(flags)),
         Verb::Brake(flags) => run(brake::run(flags)),

@@ -22,7 +22,7 @@ pub(super) struct Flags {
 }
 
 /// A little longer than the server takes at most.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let plan = match flags.whose.asker()? {

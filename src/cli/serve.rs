@@ -26,7 +26,7 @@ use crate::gitlab::{self, ArtifactLimits, Credentials, Forge, Token};
 use crate::hooks::Watch;
 use crate::preview::Place;
 use crate::reconcile::{
-    Awaited, Brake, Controller, Engines, Links, Parts, Planner, Strays, forget_foreign_instances,
+    Awaited, Brake, Controller, Engines, Jobs, Links, Parts, Planner, Strays, forget_foreign_instances,
 };
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
@@ -197,7 +197,7 @@ impl Server {
             SecretsInUse::new(&settings, credentials, forge.clone(), intake.clone(), api_token.clone());
         let (counts, hooks, calls) = (intake.clone(), intake.clone(), forge.clone());
         let stop = CancellationToken::new();
-        let jobs = (forge.clone(), store.clone(), Arc::clone(&served));
+        let jobs = Jobs { forge: forge.clone(), store: store.clone(), served: Arc::clone(&served) };
         let desk = desk::desk(&settings, jobs, planner.clone(), uploads, stop.clone())?;
         let desk = web::Data::new(desk);
         let api = web::Data::new(Api {

@@ -35,7 +35,7 @@ fn told(preview: &Value) -> String {
         lines.push(format!("  note: {notice}"));
     }
     let serving = &preview["serving"];
-    if serving.is_object() {
+    if serving.is_object() && preview["asleep_since"].is_null() {
         let (url, since) = (text(&preview["url"]), text(&serving["since"]));
         lines.push(format!("  {url} serves {} since {since}", short(&serving["sha"])));
     }
@@ -45,6 +45,9 @@ fn told(preview: &Value) -> String {
         lines.push(format!(
             "  stopped by {by} at {since}; a new commit, a reopen or `greenroom refresh` brings it back"
         ));
+    }
+    if let Some(since) = preview["asleep_since"].as_str() {
+        lines.push(format!("  what served sleeps since {since}; `greenroom wake` wakes it"));
     }
     if let Some(intent) = preview["asked"]["intent"].as_str() {
         let at = text(&preview["asked"]["at"]);

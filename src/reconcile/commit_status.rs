@@ -27,6 +27,8 @@ fn due(mode: Mode, target: Option<&Target>, record: &Preview) -> Option<Said> {
     let refused = record.release.as_ref().is_some_and(|release| release.failure.is_some());
     let is = match (mode, record.state) {
         (_, State::Ready) if counts => Some(Is::Success),
+        // Put to sleep before that could be said.
+        (_, State::Asleep) if counts && status.open => Some(Is::Success),
         (Mode::Required, State::Failed) if counts => Some(Is::Failed),
         (Mode::Info, State::Failed) if counts && refused => Some(Is::Success),
         (Mode::Required, _) if counts => {

@@ -112,6 +112,7 @@ pub(super) async fn deploy(
     }
     record.move_to(&target.place);
     record.release = Some(release(&digest));
+    record.sleep = None;
     record.checks.clear();
     keep(parts, record, saved).await?;
     // Without its environment a deployment would make one that leads nowhere; the one that GitLab records for a job is enough.

@@ -241,6 +241,8 @@ impl Told {
                         return Ok(());
                     }
                 }
+                Step::Sleep => self.steps.push(format!("put it to sleep on {}", place_of(record))),
+                Step::Wake => self.steps.push(format!("wake it on {}", place_of(record))),
                 Step::StopEngine => self.steps.push(format!("remove the preview from {}", place_of(record))),
                 Step::RemoveEnvironment => {
                     let name = environment_name(record.key.iid);

@@ -1,12 +1,13 @@
 //! What the operator asked for, worked into the record at the start of a look.
 //!
 //! The operator's word counts where GitLab's is missing: a stop needs nothing of the merge request, so it also works while
-//! GitLab is down or does not show it. A refresh waits until there is something to look at.
+//! GitLab is down or does not show it. Whatever else is asked waits until there is something to look at.
 
 use super::controller::Parts;
 use super::desired::{Decision, Desired, Life};
 use super::engines;
 use super::look::{Error, Next, act_and_tell};
+use super::sleep;
 use crate::preview::{Hold, HoldOrigin, Intent, MergeRequest, Preview, Reason};
 use crate::report::NoteCheck;
 use crate::store::Asked;
@@ -45,8 +46,13 @@ pub(super) fn work_in(record: &mut Preview, asked: &Asked, seen: Option<&MergeRe
             record.deployed_at = record.serving.is_some().then_some(now);
             // Written anew, whatever became of it.
             record.note_digest = None;
+            sleep::wake(record, now);
         }
-        (Intent::Refresh, None) => return false,
+        // What serves goes anyway.
+        (Intent::Sleep, Some(merge_request)) if merge_request.state.is_over() => {}
+        (Intent::Sleep, Some(_)) => sleep::put(record, asked.at),
+        (Intent::Wake, Some(_)) => sleep::wake(record, now),
+        (Intent::Refresh | Intent::Sleep | Intent::Wake, None) => return false,
     }
     true
 }

@@ -7,7 +7,9 @@ use super::desired::{
     Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator, wanted_place,
 };
 use super::plan::outcome;
-use super::{apply, commit_status, foreign, intent, observe, orders, places, sweep, unreachable, unseen};
+use super::{
+    apply, commit_status, foreign, intent, observe, orders, places, sleep, sweep, unreachable, unseen,
+};
 use crate::engine::Progress;
 use crate::gitlab::EnvironmentState;
 use crate::preview::{
@@ -369,6 +371,7 @@ pub(super) async fn act_and_tell(
         // Its merge request is still looked at: what was decided about it must outlive the pruning of what is over.
         record.updated_at = now;
     }
+    sleep::settle(record, &status, now);
     places::note(record, &status, &reason, now);
     let trouble = match (&decision.desired, status.pending) {
         (Desired::Run(_), Some((_, _, Progress::Trouble(why)))) => Some(why),
@@ -412,7 +415,7 @@ pub(super) async fn act_and_tell(
 /// When a preview that is settled is looked at again without any event.
 fn next_look(record: &Preview, now: i64) -> Next {
     let end = record.expires_at.map(|end| end.max(now + SOONEST));
-    let hourly = (record.state == State::Ready).then(|| {
+    let hourly = matches!(record.state, State::Ready | State::Asleep).then(|| {
         let early = HOURLY / 10 * i64::from(record.name.as_str().bytes().fold(0, u8::wrapping_add)) / 256;
         (record.looked_at + HOURLY - early).max(now + SOONEST)
     });

@@ -55,6 +55,7 @@ mod orders;
 mod places;
 mod plan;
 mod resync;
+mod sleep;
 mod sweep;
 mod unreachable;
 mod unseen;

@@ -9,6 +9,7 @@ use super::controller::Parts;
 use super::desired::{Decision, HeadFact};
 use super::look::Error;
 use super::observe;
+use super::sleep;
 use crate::preview::{HoldOrigin, JobOrder, MergeRequest, MrKey, Preview, ProjectId};
 use crate::render::{ProjectFile, WaitFor, Workload};
 use crate::store::KeptOrder;
@@ -41,11 +42,14 @@ pub(super) async fn refuse(
     Ok(())
 }
 
-/// Works the order into the record. A job that was started after its environment was stopped wants it back; what the operator
-/// stopped stays stopped.
+/// Works the order into the record. A job that was started after its environment was stopped wants it back, and what slept
+/// awake; what the operator stopped stays stopped.
 pub(super) fn note(record: &mut Preview, order: Option<&JobOrder>) {
     if let Some(order) = order {
         record.hold.take_if(|hold| hold.origin == HoldOrigin::Gitlab && hold.since < order.at);
+        if record.sleep.as_ref().is_some_and(|sleep| sleep.since < order.at) {
+            sleep::wake(record, order.at);
+        }
     }
     let known = |known: &mut JobOrder| order.is_some_and(|order| order.id == known.id);
     if record.order.as_mut().is_none_or(|order| !known(order)) {

@@ -71,6 +71,9 @@ pub fn configure(config: &mut web::ServiceConfig) {
         web::resource(path).route(route).default_service(refused)
     };
     let at = |path: &str, route: Route| only("GET, HEAD", path, route);
+    let asked = |verb: &str, route: Route| {
+        only("POST", &format!("/api/v1/previews/{{project_id}}/{{mr_iid}}/{verb}"), route)
+    };
     jobs::configure(config);
     config
         .service(at("/livez", get().to(livez)))
@@ -84,13 +87,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
         )
         .service(at("/api/v1/previews", get().to(previews::list)))
         .service(at("/api/v1/previews/{project_id}/{mr_iid}", get().to(previews::one)))
-        .service(only("POST", "/api/v1/previews/{project_id}/{mr_iid}/stop", web::post().to(previews::stop)))
-        .service(only(
-            "POST",
-            "/api/v1/previews/{project_id}/{mr_iid}/refresh",
-            web::post().to(previews::refresh),
-        ))
-        .service(only("POST", "/api/v1/previews/{project}/{mr_iid}/plan", web::post().to(plan::plan)))
+        .service(asked("stop", web::post().to(previews::stop)))
+        .service(asked("refresh", web::post().to(previews::refresh)))
+        .service(asked("sleep", web::post().to(previews::sleep)))
+        .service(asked("wake", web::post().to(previews::wake)))
+        .service(asked("plan", web::post().to(plan::plan)))
         .default_service(web::to(async || Problem::not_found("there is nothing at this address").response()));
 }
 

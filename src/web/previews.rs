@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::access::Operator;
 use super::{Api, Problem};
-use crate::preview::{HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
+use crate::preview::{EngineKind, HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
 
 /// How long a preview stays in the list after it went, milliseconds.
 const SHOWN_AFTER_STOP: i64 = 86_400_000;
@@ -54,6 +54,8 @@ struct Detail<'a> {
     decision: &'a [String],
     /// Who stopped it at its head.
     hold: Option<Held>,
+    /// Since when what served sleeps.
+    asleep_since: Option<String>,
     /// What an operator asked for that no look has taken up yet.
     asked: Option<Pending>,
     /// Why the last look failed, and when the next one is.
@@ -143,6 +145,27 @@ pub(super) async fn refresh(_: Operator, api: web::Data<Api>, path: Path) -> Res
     ask(&api, &path, Intent::Refresh).await
 }
 
+pub(super) async fn sleep(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
+    let preview = find(&api, &path).await?;
+    if preview.place().is_none_or(|place| place.engine == EngineKind::Static) {
+        return Err(Problem::conflict(
+            "a static preview uses nothing while nobody looks at it, so there is nothing to put to sleep",
+        ));
+    }
+    let serves = preview.serving.is_some() && !matches!(preview.state, State::Stopping | State::Stopped);
+    if !serves || preview.state == State::Deploying {
+        return Err(Problem::conflict(format!(
+            "only what serves can be put to sleep, and it is {}: {}",
+            preview.state, preview.reason
+        )));
+    }
+    ask(&api, &path, Intent::Sleep).await
+}
+
+pub(super) async fn wake(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
+    ask(&api, &path, Intent::Wake).await
+}
+
 /// Durable before the answer. To ask again changes nothing: what is asked for is how it should be.
 async fn ask(api: &Api, path: &Path, intent: Intent) -> Result<HttpResponse, Problem> {
     let preview = find(api, path).await?;
@@ -181,6 +204,7 @@ async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Probl
         leaving: preview.leaving.iter().map(ToString::to_string).collect(),
         decision: &preview.decision,
         hold: preview.hold.as_ref().map(|hold| Held { by: hold.origin, since: rfc3339(hold.since) }),
+        asleep_since: preview.sleeps_since().map(rfc3339),
         asked: asked.map(|asked| Pending { intent: asked.intent, at: rfc3339(asked.at) }),
         trouble: trouble.map(|(error, at)| Trouble { error, next_look_at: rfc3339(at) }),
         history: history

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 25] = [
     "serve",
     "demo",
     "sandbox",
@@ -32,6 +32,8 @@ const VERBS: [&str; 23] = [
     "plan",
     "stop",
     "refresh",
+    "sleep",
+    "wake",
     "doctor",
     "health",
     "brake",

@@ -6,4 +6,5 @@ mod images;
 mod outage;
 mod plan;
 mod registry;
+mod sleep;
 mod town;
