@@ -24,14 +24,14 @@ use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
 use crate::gitlab::{self, ArtifactLimits, Credentials, Forge, Token};
 use crate::hooks::Watch;
-use crate::preview::Place;
+use crate::preview::{EngineKind, Place};
 use crate::reconcile::{
     Awaited, Brake, Controller, Engines, Jobs, Links, Parts, Planner, Strays, forget_foreign_instances,
 };
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
-use crate::telemetry::{self, GitLabUse, Health, Looks, Warning};
+use crate::telemetry::{self, Deploys, GitLabUse, Health, Looks, Warning};
 use crate::web::{self as api, Api, ApiToken};
 use crate::webhook::{self, Intake, SigningKey};
 
@@ -138,6 +138,7 @@ impl Server {
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
         let (forge, credentials) = forge(&settings, paths(store.clone()))?;
         let looks = Arc::new(Looks::default());
+        let deploys = Arc::new(Deploys::of(EngineKind::ALL.map(EngineKind::as_str)));
         let brake = Brake::new(settings.brake_settle, settings.resync_interval);
         let unseen_after = i64::try_from(settings.unseen_after.as_millis()).unwrap_or(i64::MAX);
         let health = Health::new(move || clock.now());
@@ -177,6 +178,7 @@ impl Server {
             has_wildcards: projects.has_wildcards(),
             health: health.clone(),
             looks: Arc::clone(&looks),
+            deploys: Arc::clone(&deploys),
             awaited: Awaited::default(),
             brake,
             unseen_after,
@@ -205,6 +207,7 @@ impl Server {
             clock,
             token: api_token,
             looks,
+            deploys,
             deliveries: Arc::new(move || counts.counts().map(|(outcome, n)| (outcome.as_str(), n)).collect()),
             gitlab: Arc::new(move || GitLabUse {
                 calls: calls.calls().snapshot().to_vec(),

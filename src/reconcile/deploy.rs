@@ -11,6 +11,7 @@ use super::manifests;
 use crate::engine::{Input, Order, Status};
 use crate::preview::{Deployment, Preview, Quoted, Reason, Release, Sha};
 use crate::render::{StaticSettings, Workload};
+use crate::telemetry::Deployed;
 
 /// How old the reading of a head may be when it is deployed, milliseconds; a long download outlives it.
 const FRESH: i64 = 1_000;
@@ -65,7 +66,9 @@ pub(super) async fn deploy(
         Made::Ready(digest, input) => (digest, input),
         Made::Refused(why) => {
             record.move_to(&target.place);
+            overtake(parts, record);
             record.release = Some(Release { settled_at: Some(now), failure: Some(why), ..release("") });
+            parts.count_deploy(record, Deployed::Failed);
             return Ok(Done::Yes);
         }
         Made::Waits(reason) => return Ok(Done::Waits(reason)),
@@ -110,6 +113,9 @@ pub(super) async fn deploy(
     if !record.release.as_ref().is_some_and(lives) || record.deployed_at.is_none() {
         record.deployed_at = Some(now);
     }
+    if !retry {
+        overtake(parts, record);
+    }
     record.move_to(&target.place);
     record.release = Some(release(&digest));
     record.sleep = None;
@@ -124,6 +130,13 @@ pub(super) async fn deploy(
     keep(parts, record, saved).await?;
     hand_over(parts, record, target, digest, input).await?;
     Ok(Done::Yes)
+}
+
+/// Counts the deploy before, if it did not come to its end.
+fn overtake(parts: &Parts, record: &Preview) {
+    if record.release.as_ref().is_some_and(|release| release.settled_at.is_none()) {
+        parts.count_deploy(record, Deployed::Overtaken);
+    }
 }
 
 async fn hand_over(

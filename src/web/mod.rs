@@ -27,10 +27,10 @@ pub use jobs::JobDesk;
 pub use problem::Problem;
 
 use crate::clock::Clock;
-use crate::preview::{Preview, State};
+use crate::preview::{EngineKind, Preview, State};
 use crate::reconcile::{Brake, Planner, foreign_instances};
 use crate::store::Store;
-use crate::telemetry::{GitLabUse, Health, Looks, Metrics, Sample};
+use crate::telemetry::{Deploys, GitLabUse, Health, Looks, Metrics, Sample};
 
 /// Reads counters that live in rooms this one does not know.
 pub type Counters = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
@@ -45,6 +45,8 @@ pub struct Api {
     pub token: ApiToken,
     /// Looks so far.
     pub looks: Arc<Looks>,
+    /// Deploys so far.
+    pub deploys: Arc<Deploys>,
     /// Deliveries by outcome.
     pub deliveries: Counters,
     /// Calls to GitLab by kind.
@@ -138,12 +140,22 @@ async fn metrics(_: Operator, api: web::Data<Api>) -> Result<HttpResponse, Probl
         deliveries: (api.deliveries)(),
         gitlab: (api.gitlab)(),
         previews: State::ALL.iter().map(|state| (state.as_str(), count(*state))).collect(),
+        engine_previews: by_engine(&all),
         warnings: api.health.counts(),
         queue: (depth.due, depth.later),
         oldest: depth.oldest / 1000,
     };
-    let text = Metrics.render(&api.looks, &sample).map_err(|_| Problem::internal())?;
+    let text = Metrics.render(&api.looks, &api.deploys, &sample).map_err(|_| Problem::internal())?;
     Ok(HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(text))
+}
+
+fn by_engine(all: &[Preview]) -> Vec<(&'static str, &'static str, i64)> {
+    let pairs = EngineKind::ALL.into_iter().flat_map(|engine| State::ALL.map(|state| (engine, state)));
+    let count = |engine: EngineKind, state: State| {
+        let of = |preview: &&Preview| preview.state == state && preview.engine == engine.as_str();
+        i64::try_from(all.iter().filter(of).count()).unwrap_or(i64::MAX)
+    };
+    pairs.map(|(engine, state)| (engine.as_str(), state.as_str(), count(engine, state))).collect()
 }
