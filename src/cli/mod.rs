@@ -19,6 +19,7 @@ mod job;
 mod list;
 mod logs;
 mod man;
+mod open;
 mod output;
 mod plan;
 mod refresh;
@@ -71,8 +72,10 @@ enum Verb {
     Connect(connect::Flags),
     /// List every preview of a running server.
     List(list::Flags),
-    /// Ask a running server why a merge request's preview is as it is.
+    /// Ask a running server why a merge request's preview is as it is. In a CI job: the job's own.
     Why(why::Flags),
+    /// Print the link of a merge request's preview, and open it where there is a browser. In a CI job: that of the job's own.
+    Open(open::Flags),
     /// Print what happened to a merge request's preview, oldest first.
     Logs(logs::Flags),
     /// Show what would be done for a merge request now, and do nothing. Exit code 2 when something would. In a CI job: for
@@ -183,6 +186,7 @@ pub fn main() -> ExitCode {
         Verb::Deploy(flags) => run(job::run(flags)),
         Verb::List(flags) => run(list::run(flags)),
         Verb::Why(flags) => run(why::run(flags)),
+        Verb::Open(flags) => run(open::run(flags)),
         Verb::Logs(flags) => run(logs::run(flags)),
         Verb::Plan(flags) => run(plan::run(flags)),
         Verb::Stop(flags) => run(stop::run(flags)),

@@ -1,24 +1,24 @@
-//! `greenroom why <project>!<iid>`: the decision, with every rule that counted.
+//! `greenroom why <project>!<iid>`: the decision, with every rule that counted. In a job without a name: of the job's own preview.
 
 use serde_json::Value;
 
 use super::check::Format;
-use super::client::{PreviewArgs, elements, name, short, text};
+use super::client::{elements, name, short, text};
+use super::job::Whose;
 use super::logs;
 use super::{Failure, output};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
     #[command(flatten)]
-    preview: PreviewArgs,
+    whose: Whose,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
 }
 
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
-    let (client, path) = flags.preview.find().await?;
-    let preview = client.get(&path).await?;
+    let preview = flags.whose.preview().await?;
     match flags.output {
         Format::Json => output::data(&serde_json::to_string_pretty(&preview)?),
         Format::Text => output::data(&told(&preview)),

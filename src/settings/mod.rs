@@ -4,6 +4,7 @@
 //! with `--config`, `GREENROOM_*` variables, flags. All problems are reported together, each with name and remedy.
 
 mod address;
+mod browser;
 mod ci;
 mod cluster;
 mod layer;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+pub use browser::browsers;
 pub use ci::{JobSettings, job_settings, shows_colours};
 pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};

@@ -133,8 +133,13 @@ pub(super) async fn list(_: Operator, api: web::Data<Api>) -> Result<HttpRespons
 }
 
 pub(super) async fn one(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
-    let preview = find(&api, &path).await?;
-    Ok(HttpResponse::Ok().json(detail(&api, &preview).await?))
+    show(&api, key(&path)?).await
+}
+
+/// One preview, with all there is to know.
+pub(super) async fn show(api: &Api, key: MrKey) -> Result<HttpResponse, Problem> {
+    let preview = known(api, key).await?;
+    Ok(HttpResponse::Ok().json(detail(api, &preview).await?))
 }
 
 pub(super) async fn stop(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
@@ -177,13 +182,20 @@ async fn ask(api: &Api, path: &Path, intent: Intent) -> Result<HttpResponse, Pro
 type Path = web::Path<(String, String)>;
 
 async fn find(api: &Api, path: &Path) -> Result<Preview, Problem> {
+    known(api, key(path)?).await
+}
+
+fn key(path: &Path) -> Result<MrKey, Problem> {
     let (project, iid) = &**path;
     let key = project.parse().ok().zip(iid.parse().ok()).map(|(project, iid)| MrKey::new(project, iid));
-    let key = key.ok_or_else(|| {
+    key.ok_or_else(|| {
         Problem::not_found(format!(
             "`{project}/{iid}` names no merge request; use the project's id and the iid, in digits"
         ))
-    })?;
+    })
+}
+
+async fn known(api: &Api, key: MrKey) -> Result<Preview, Problem> {
     api.store.preview(key).await?.filter(Preview::is_decided).ok_or_else(|| {
         Problem::not_found(format!(
             "no preview of merge request {key} is known: its head has no `.greenroom.yml`, or nothing was heard of it \

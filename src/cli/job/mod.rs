@@ -133,6 +133,22 @@ pub(super) enum Asker {
 }
 
 impl Whose {
+    /// Whether a job asks about its own merge request.
+    pub(super) const fn is_job(&self) -> bool {
+        self.name.is_none()
+    }
+
+    /// The preview, as the server tells of it.
+    pub(super) async fn preview(self) -> Result<Value, Failure> {
+        match self.asker()? {
+            Asker::Person(preview) => {
+                let (client, path) = preview.find().await?;
+                client.get(&path).await
+            }
+            Asker::Job(job) => job.look().await,
+        }
+    }
+
     pub(super) fn asker(self) -> Result<Asker, Failure> {
         match self.name {
             Some(name) => Ok(Asker::Person(PreviewArgs::new(name, self.server.server))),
@@ -152,6 +168,12 @@ impl OwnJob {
         let settings = job_settings(server, merge_request)
             .map_err(|problems| Failure::Findings(problems.to_string()))?;
         Ok(Self { server: Server::new(&settings)?, query: named(&settings) })
+    }
+
+    /// The job's preview.
+    async fn look(&self) -> Result<Value, Failure> {
+        let answer = self.server.get(&format!("api/v1/jobs/preview?{}", self.query)).await?;
+        Ok(answer.json().await?)
     }
 
     /// Asks for something to be worked out.

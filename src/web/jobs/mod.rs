@@ -20,7 +20,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::Problem;
+use super::{Api, Problem, previews};
 use crate::clock::Clock;
 use crate::oidc::Verifier;
 use crate::preview::{Preview, ProjectId};
@@ -43,7 +43,7 @@ pub struct JobDesk {
     pub stop: CancellationToken,
 }
 
-/// Mounts the routes. Needs `web::Data<JobDesk>`.
+/// Mounts the routes. Needs `web::Data<JobDesk>` and, to show previews, `web::Data<Api>`.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     let only = |allow: &'static str, path: &str, route: actix_web::Route| {
         let refused = web::to(move || async move { Problem::not_allowed(allow).response() });
@@ -53,6 +53,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(only("POST", "/api/v1/jobs/deploy", web::post().to(deploy)))
         .service(only("POST", "/api/v1/jobs/stop", web::post().to(stop)))
         .service(only("POST", "/api/v1/jobs/plan", web::post().to(plan)))
+        .service(only("GET", "/api/v1/jobs/preview", web::get().to(preview)))
         .service(only(
             "GET",
             "/api/v1/jobs/previews/{project_id}/{mr_iid}/events",
@@ -127,6 +128,19 @@ async fn plan(
     let admitted = desk.jobs.admit_deploy(&claims, &named.iids()?).await?;
     let (key, order) = (admitted.key, admitted.order(&claims, None, desk.clock.now()));
     Ok(HttpResponse::Ok().json(desk.planner.plan(key, Some(order)).await?))
+}
+
+/// The preview of the job's own merge request, whatever pipeline of it the job is in.
+async fn preview(
+    caller: Caller,
+    desk: web::Data<JobDesk>,
+    api: web::Data<Api>,
+    named: web::Query<Named>,
+) -> Result<HttpResponse, Problem> {
+    match desk.jobs.admit_stop(&caller.0, &named.iids()?).await? {
+        Some(key) => previews::show(&api, key).await,
+        None => Err(Problem::not_found("no open merge request has the source branch of this job")),
+    }
 }
 
 /// Removes archives that no order names any more. What cannot be removed now is removed another time.

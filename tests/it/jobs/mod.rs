@@ -2,6 +2,7 @@
 
 mod deploy;
 mod include;
+mod own;
 mod plan;
 mod tokens;
 
