@@ -1,6 +1,7 @@
 //! The clusters of the settings, connected; and what the settings say of previews on them, in the engine's words.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,7 +155,11 @@ async fn permitted(client: &Client) -> Result<(), String> {
 
 /// The programs that rendering uses, where they are installed.
 pub(super) fn tools() -> Tools {
-    Tools::find(&settings::search_path().unwrap_or_default())
+    let found = Tools::find(&settings::search_path().unwrap_or_default());
+    // By the kernel's own name for it: the file may be replaced while we run.
+    let own = Path::new("/proc/self/exe");
+    let renderer = if own.exists() { Some(own.to_owned()) } else { std::env::current_exe().ok() };
+    Tools { renderer, ..found }
 }
 
 /// What the settings say of a project's previews on a cluster. `links` are those of all others.

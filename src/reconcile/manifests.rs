@@ -46,7 +46,7 @@ pub(super) async fn make(
 ) -> Result<Made, Error> {
     let on_cluster = (parts.on_cluster)(&record.project_path);
     let mut values = values(parts, record, target, &on_cluster).await?;
-    match kubernetes::image(settings, &values) {
+    match kubernetes::image(settings, &values, &parts.tools).await {
         Ok(None) => {}
         Err(error) => return refused(error),
         Ok(Some(image)) => {
