@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::engine::kubernetes::{Egress, Kubernetes, PodSecurity, Profile};
+use crate::outgoing::Roots;
 use crate::preview::Place;
 use crate::reconcile::{Links, OnCluster};
 use crate::render::kubernetes::{Exception, Exposure, ManifestRules, Tools};
@@ -45,7 +46,7 @@ pub(super) async fn engines(
     let mut by_address: HashMap<String, Arc<dyn Engine>> = HashMap::new();
     let (mut engines, mut reached) = (Vec::new(), Vec::new());
     for cluster in &settings.clusters {
-        let config = match config(&cluster.access).await {
+        let config = match config(&cluster.access, &settings.roots).await {
             Ok(Some(config)) => config,
             Ok(None) => continue,
             Err(why) => {
@@ -85,23 +86,32 @@ fn told(cluster: &Cluster, why: &str) -> String {
     format!("there is no way to the cluster `{}` ({}): {why}", cluster.name, cluster.origin)
 }
 
-/// How a cluster is reached; nothing when the usual rules lead nowhere, which is no mistake.
-async fn config(access: &Access) -> Result<Option<Config>, String> {
-    match access {
-        Access::Usual => Ok(Config::infer().await.ok()),
+/// How a cluster is reached; nothing when the usual rules lead nowhere, which is no mistake. Where nothing says whose
+/// certificates it has, `roots` are trusted as everywhere.
+async fn config(access: &Access, roots: &Roots) -> Result<Option<Config>, String> {
+    let mut config = match access {
+        Access::Usual => match Config::infer().await {
+            Ok(config) => config,
+            Err(_) => return Ok(None),
+        },
         Access::Kubeconfig { path, context } => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| error.to_string())?;
             let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
             let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-            config.map(Some).map_err(|error| error.to_string())
+            config.map_err(|error| error.to_string())?
         }
-        Access::Rancher { url, cluster, token } => {
+        Access::Rancher { url, cluster, token_file } => {
             let address = format!("{}/k8s/clusters/{cluster}", url.as_str().trim_end_matches('/'));
             let mut config = Config::new(address.parse().map_err(|_| String::from("its address is none"))?);
-            config.auth_info.token = Some(token.clone());
-            Ok(Some(config))
+            // A file, so that the client reads it again.
+            config.auth_info.token_file = Some(token_file.display().to_string());
+            config
         }
+    };
+    if config.root_cert.is_none() {
+        config.root_cert = roots.with_the_systems();
     }
+    Ok(Some(config))
 }
 
 /// Tells of clusters that do not answer, or do not let us do what has to be done.
@@ -145,6 +155,9 @@ async fn permitted(client: &Client) -> Result<(), String> {
         let asked = tokio::time::timeout(PATIENCE, reviews.create(&parameters, &review));
         match asked.await {
             Err(_) => return Err(String::from("it does not answer in time")),
+            Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
+                return Err(String::from("it does not accept greenroom's credentials (401)"));
+            }
             Ok(Err(error)) => return Err(format!("it cannot be asked ({error})")),
             Ok(Ok(review)) if review.status.as_ref().is_some_and(|status| status.allowed) => {}
             Ok(Ok(_)) => return Err(format!("it does not let greenroom {verb} namespaces")),

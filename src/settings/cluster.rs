@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeValue, ValueDeserializer};
@@ -45,8 +44,8 @@ pub enum Access {
         url: Url,
         /// The cluster's id there, such as `c-m-abcde`.
         cluster: String,
-        /// The API token.
-        token: SecretString,
+        /// The file with the API token, which is read again about once a minute.
+        token_file: PathBuf,
     },
 }
 
@@ -108,7 +107,8 @@ fn one(table: &Spanned<DeValue<'_>>, origin: String, name: &str) -> Result<Clust
     }
     let access = match (written.kubeconfig, written.context, written.rancher) {
         (None, None, Some(Rancher { url, cluster, token_file })) => {
-            Access::Rancher { url, cluster, token: read_secret(&token_file, name.to_owned())?.into() }
+            read_secret(&token_file, name.to_owned())?;
+            Access::Rancher { url, cluster, token_file: token_file.trim().into() }
         }
         (Some(path), context, None) => Access::Kubeconfig { path, context },
         (None, None, None) if written.name == DEFAULT_CLUSTER => Access::Usual,

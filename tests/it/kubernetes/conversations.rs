@@ -253,7 +253,11 @@ async fn what_an_admission_webhook_refuses_is_told_in_its_words() {
     let _admission = cluster.asks_before_creating("deployments", &town.namespace(mr), refuse).await;
     town.pass(mr).await;
     town.world.becomes(mr, "failed").await;
-    town.says(mr, &["Deployment", "by order of the mayor"]).await;
+    let words = [
+        "Deployment `web`: the admission webhook `admission.test.example.com` refuses it",
+        "no more shops, by order of the mayor",
+    ];
+    town.says(mr, &words).await;
 }
 
 #[tokio::test]

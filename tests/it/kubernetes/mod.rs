@@ -2,7 +2,10 @@
 
 mod bench;
 mod conversations;
+mod credentials;
 mod images;
+mod installation;
+mod moves;
 mod outage;
 mod registry;
 mod town;
