@@ -5,15 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use kube::api::PostParams;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
+use tower::util::MapRequestLayer;
 
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -61,7 +65,7 @@ pub(super) async fn engines(
             }
         };
         let address = config.cluster_url.to_string();
-        let client = match Client::try_from(config) {
+        let client = match client(config, &cluster.access) {
             Ok(client) => client,
             Err(error) => {
                 reached.push(Reached {
@@ -100,18 +104,31 @@ async fn config(access: &Access, roots: &Roots) -> Result<Option<Config>, String
             let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
             config.map_err(|error| error.to_string())?
         }
-        Access::Rancher { url, cluster, token_file } => {
+        Access::Rancher { url, cluster, .. } => {
             let address = format!("{}/k8s/clusters/{cluster}", url.as_str().trim_end_matches('/'));
-            let mut config = Config::new(address.parse().map_err(|_| String::from("its address is none"))?);
-            // A file, so that the client reads it again.
-            config.auth_info.token_file = Some(token_file.display().to_string());
-            config
+            Config::new(address.parse().map_err(|_| String::from("its address is none"))?)
         }
     };
     if config.root_cert.is_none() {
         config.root_cert = roots.with_the_systems();
     }
     Ok(Some(config))
+}
+
+/// A client that shows what its cluster wants to see; a token of ours as it is at each request.
+fn client(config: Config, access: &Access) -> kube::Result<Client> {
+    let builder = ClientBuilder::try_from(config)?;
+    let Access::Rancher { token, .. } = access else { return Ok(builder.build()) };
+    let token = token.clone();
+    let shows = move |mut request: http::Request<kube::client::Body>| {
+        let bearer = format!("Bearer {}", token.text().expose_secret().trim());
+        if let Ok(mut bearer) = HeaderValue::try_from(bearer) {
+            bearer.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
+        request
+    };
+    Ok(builder.with_layer(&MapRequestLayer::new(shows)).build())
 }
 
 /// Tells of clusters that do not answer, or do not let us do what has to be done.

@@ -8,7 +8,7 @@ use toml::de::{DeArray, DeValue, ValueDeserializer};
 use url::Url;
 
 use super::Problem;
-use super::layer::read_secret;
+use super::on_cluster::SharedSecret;
 use super::project::origin;
 use crate::preview::{DEFAULT_CLUSTER, valid_dns_label};
 
@@ -24,6 +24,16 @@ pub struct Cluster {
     pub access: Access,
     /// Where it was given, such as `greenroom.toml:12`.
     pub origin: String,
+}
+
+impl Cluster {
+    /// The secret that stands in a file of ours.
+    pub fn secret(&self) -> Option<&SharedSecret> {
+        match &self.access {
+            Access::Rancher { token, .. } => Some(token),
+            Access::Usual | Access::Kubeconfig { .. } => None,
+        }
+    }
 }
 
 /// How a cluster is reached.
@@ -44,8 +54,8 @@ pub enum Access {
         url: Url,
         /// The cluster's id there, such as `c-m-abcde`.
         cluster: String,
-        /// The file with the API token, which is read again about once a minute.
-        token_file: PathBuf,
+        /// The API token.
+        token: SharedSecret,
     },
 }
 
@@ -107,8 +117,7 @@ fn one(table: &Spanned<DeValue<'_>>, origin: String, name: &str) -> Result<Clust
     }
     let access = match (written.kubeconfig, written.context, written.rancher) {
         (None, None, Some(Rancher { url, cluster, token_file })) => {
-            read_secret(&token_file, name.to_owned())?;
-            Access::Rancher { url, cluster, token_file: token_file.trim().into() }
+            Access::Rancher { url, cluster, token: SharedSecret::read(&token_file, name.to_owned())? }
         }
         (Some(path), context, None) => Access::Kubeconfig { path, context },
         (None, None, None) if written.name == DEFAULT_CLUSTER => Access::Usual,
