@@ -1,6 +1,6 @@
 //! The clusters of the settings, connected; and what the settings say of previews on them, in the engine's words.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,16 +133,20 @@ fn client(config: Config, access: &Access) -> kube::Result<Client> {
 
 /// Tells of clusters that do not answer, or do not let us do what has to be done.
 pub(super) async fn watch(reached: Vec<Reached>, health: Health, every: Duration, stop: CancellationToken) {
+    // All is asked at first and while something is wrong; then one thing after the other, so that a quiet cluster stays so.
+    let (mut all_is_well, mut turns) = (false, VERBS.chunks(1).cycle());
     while !reached.is_empty() {
+        let verbs = turns.next().filter(|_| all_is_well).unwrap_or(&VERBS);
         let asked = reached.iter().map(|cluster| async move {
             let found = match &cluster.client {
-                Ok(client) => permitted(client).await,
+                Ok(client) => permitted(client, verbs).await,
                 Err(why) => Err(why.clone()),
             };
             found.err().map(|why| (cluster.name.as_str(), why))
         });
-        let found = futures::future::join_all(asked).await;
-        let warnings = found.into_iter().flatten().map(|(name, why)| {
+        let found: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
+        all_is_well = found.is_empty();
+        let warnings = found.into_iter().map(|(name, why)| {
             let text = format!("cluster `{name}`: {why}");
             let remedy = "see that it runs and that its account may do what `greenroom install --print` lists; previews \
                           on other clusters go on";
@@ -156,12 +160,15 @@ pub(super) async fn watch(reached: Vec<Reached>, health: Health, every: Duration
     }
 }
 
-/// Whether we may make and remove namespaces, without which nothing works.
-async fn permitted(client: &Client) -> Result<(), String> {
+/// What we have to be allowed to do with namespaces, without which nothing works.
+const VERBS: [&str; 4] = ["create", "delete", "list", "watch"];
+
+/// Whether we may do so.
+async fn permitted(client: &Client, verbs: &[&str]) -> Result<(), String> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    for verb in ["create", "delete", "list", "watch"] {
+    for verb in verbs {
         let attributes = ResourceAttributes {
-            verb: Some(verb.to_owned()),
+            verb: Some((*verb).to_owned()),
             resource: Some(String::from("namespaces")),
             ..ResourceAttributes::default()
         };
@@ -192,12 +199,27 @@ pub(super) fn tools() -> Tools {
     Tools { renderer, ..found }
 }
 
+/// What one preview may use at most where the settings say nothing: enough for an app with its database, too little to
+/// fill a cluster.
+const QUOTA: &[(&str, &str)] = &[
+    ("limits.memory", "8Gi"),
+    ("persistentvolumeclaims", "10"),
+    ("pods", "30"),
+    ("requests.cpu", "4"),
+    ("requests.storage", "20Gi"),
+];
+
+fn table(rows: &[(&str, &str)]) -> BTreeMap<String, String> {
+    rows.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
 /// What the settings say of a project's previews on a cluster. `links` are those of all others.
 pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluster {
     let texts = |texts: &Option<settings::Texts>| texts.clone().unwrap_or_default().0;
-    let limits = given.limits.value.clone();
-    let (default_limits, default_requests) =
-        limits.map(|limits| (limits.limits, limits.requests)).unwrap_or_default();
+    let (default_limits, default_requests) = match &given.limits.value {
+        Some(limits) => (limits.limits.clone(), limits.requests.clone()),
+        None => (table(&[("memory", "512Mi")]), table(&[("cpu", "50m"), ("memory", "128Mi")])),
+    };
     let egress = given.egress.value.iter().flatten();
     let rancher = given.rancher_project.value.iter();
     let profile = Profile {
@@ -205,7 +227,7 @@ pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluste
             Some(PodSecurityLevel::Baseline) => PodSecurity::Baseline,
             Some(PodSecurityLevel::Restricted) | None => PodSecurity::Restricted,
         },
-        quota: texts(&given.quota.value),
+        quota: given.quota.value.as_ref().map_or_else(|| table(QUOTA), |quota| quota.0.clone()),
         default_limits,
         default_requests,
         ingress_namespace: given
@@ -249,7 +271,7 @@ pub(super) fn on_cluster(links: &Links, given: &settings::OnCluster) -> OnCluste
         tls_secret: given.tls_secret.value.as_ref().map(|name| name.0.clone()),
         secrets: profile.secrets.keys().cloned().collect(),
     };
-    let values: std::collections::BTreeMap<_, _> = texts(&given.values.value)
+    let values: BTreeMap<_, _> = texts(&given.values.value)
         .into_iter()
         .map(|(name, text)| (name, serde_json::Value::String(text)))
         .collect();

@@ -1,4 +1,4 @@
-//! `greenroom logs <project>!<iid>`: what happened to a preview, oldest first.
+//! `greenroom logs <project>!<iid>`: what happened to a preview, or what its programs write; oldest first.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,6 +13,12 @@ use super::{Failure, output};
 pub(super) struct Flags {
     #[command(flatten)]
     preview: PreviewArgs,
+    /// Print the last lines that the preview's own programs wrote, in place of what happened to it.
+    #[arg(long, conflicts_with = "follow")]
+    app: bool,
+    /// How many lines of the programs.
+    #[arg(long, value_name = "COUNT", default_value_t = 100, requires = "app")]
+    lines: usize,
     /// Go on and print what happens, until interrupted.
     #[arg(long, short)]
     follow: bool,
@@ -26,6 +32,20 @@ const FOLLOW: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let (client, path) = flags.preview.find().await?;
+    if flags.app {
+        let answer = client.get(&format!("{path}/log?lines={}", flags.lines)).await?;
+        match flags.output {
+            Format::Json => output::data(&answer.to_string()),
+            Format::Text => {
+                // They go to a terminal, and anybody may have written them.
+                let plain = |line: &Value| text(line).replace(|c: char| c.is_control() && c != '\t', "");
+                for line in elements(&answer["lines"]) {
+                    output::data(&plain(line));
+                }
+            }
+        }
+        return Ok(());
+    }
     let mut seen = HashSet::new();
     loop {
         let preview = client.get(&path).await?;

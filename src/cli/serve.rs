@@ -154,7 +154,7 @@ impl Server {
         let controller = Controller::new(Parts {
             store: store.clone(),
             forge: forge.clone(),
-            engines,
+            engines: engines.clone(),
             strays: Strays::default(),
             on_cluster: Arc::new(move |path| {
                 clusters::on_cluster(&preview_links, &on_cluster.of(path).on_cluster)
@@ -209,6 +209,7 @@ impl Server {
             }),
             health: health.clone(),
             brake,
+            engines,
             served,
             unseen_after,
             instance: instance.clone(),

@@ -53,6 +53,11 @@ fn told(preview: &Value) -> String {
     for awaited in elements(&preview["waits_for"]) {
         lines.push(format!("  waits for {}", text(awaited)));
     }
+    let log = elements(&preview["log"]);
+    if !log.is_empty() {
+        lines.push(String::from("  the last lines of the program that ended:"));
+        lines.extend(log.iter().map(|line| format!("    │ {}", text(line))));
+    }
     for place in elements(&preview["leaving"]) {
         lines.push(format!("  something may be left on {}, where it ran before", text(place)));
     }

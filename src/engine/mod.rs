@@ -89,6 +89,11 @@ pub struct Status {
     pub pending: Option<(Sha, String, Progress)>,
     /// What the newest order waits for, one Markdown-safe line each, such as `Deployment web: 1 of 2 replicas are ready`.
     pub waits_for: Vec<String>,
+    /// The last lines of the program that the newest order failed for, oldest first, as [`shown_line`] makes them and
+    /// without the preview's secrets. Empty when it failed for something else, or has not failed.
+    ///
+    /// [`shown_line`]: crate::preview::shown_line
+    pub log: Vec<String>,
     /// Whether what is there was put to sleep.
     pub asleep: bool,
     /// What somebody else has changed in what serves since it was ready, one Markdown-safe line each. The same order again

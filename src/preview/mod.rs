@@ -36,7 +36,7 @@ pub use order::JobOrder;
 pub use pattern::{BranchPattern, PathPattern};
 pub use place::{DEFAULT_CLUSTER, Place};
 pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, When};
-pub use quoted::Quoted;
+pub use quoted::{Quoted, shown_line};
 pub use reason::{Cause, Reason};
 pub use record::{Deployment, FileAt, Hold, HoldOrigin, Preview, Release, Serving};
 pub use rules::{EngineKind, Given, ProjectRules};

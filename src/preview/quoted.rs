@@ -31,6 +31,13 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// A line of a program's output, made safe to stand in a block of code: no backtick that could end the block, no control
+/// character, cut to 200 characters. Spaces stay, for they show how a stack of calls is nested.
+pub fn shown_line(line: &str) -> String {
+    let clean = line.trim_end().replace('\t', "    ").replace('`', "'");
+    clean.chars().filter(|c| !c.is_control() && !is_invisible(*c)).take(Quoted::LONGEST).collect()
+}
+
 impl fmt::Display for Quoted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { f.write_str("(empty)") } else { write!(f, "`{}`", self.0) }
@@ -54,6 +61,19 @@ mod tests {
         ] {
             assert_eq!(Quoted::new(text).to_string(), shown);
         }
+    }
+
+    #[test]
+    fn a_line_of_output_ends_no_block_of_code() {
+        for (line, shown) in [
+            ("```", "'''"),
+            ("\tat main.rs:3\r", "    at main.rs:3"),
+            ("\u{1b}[31mred\u{1b}[0m\u{202e}", "[31mred[0m"),
+            ("/close", "/close"),
+        ] {
+            assert_eq!(shown_line(line), shown);
+        }
+        assert_eq!(shown_line(&"x".repeat(1000)).len(), Quoted::LONGEST);
     }
 
     proptest! {

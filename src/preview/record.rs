@@ -152,6 +152,9 @@ pub struct Preview {
     /// What the newest order waits for, a line each.
     #[serde(default)]
     pub waits_for: Vec<String>,
+    /// The last lines of the program that the newest order failed for, oldest first.
+    #[serde(default)]
+    pub log: Vec<String>,
     /// How the project's own checks of what serves came out, a line each.
     #[serde(default)]
     pub checks: Vec<String>,
@@ -256,6 +259,7 @@ impl Preview {
             cluster: None,
             leaving: Vec::new(),
             waits_for: Vec::new(),
+            log: Vec::new(),
             checks: Vec::new(),
             serving: None,
             created_at: now,

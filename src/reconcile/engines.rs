@@ -52,6 +52,19 @@ impl Engines {
         status.map_err(|error| Error::engine(place, error))
     }
 
+    /// The last lines that a preview's programs wrote, at most `most`, oldest first.
+    ///
+    /// # Errors
+    /// Where it runs is not in the settings, or cannot be asked; one sentence for whoever asked.
+    pub async fn app_log(&self, record: &Preview, most: usize) -> Result<Vec<String>, String> {
+        let place = place_of(record);
+        let lines = match self.at(&place) {
+            Ok(engine) => engine.logs(&record.name, most).await.map_err(|error| Error::engine(&place, error)),
+            Err(error) => Err(error),
+        };
+        lines.map_err(|error| error.to_string())
+    }
+
     /// Removes a preview from a place. Returns what is left, in words; an engine that cannot be asked may have all of it.
     pub(super) async fn stop(&self, place: &Place, record: &Preview) -> Vec<String> {
         let stopped = match self.at(place) {

@@ -348,6 +348,7 @@ pub(super) async fn act_and_tell(
         None => outcome(&decision.desired, record, &status, &left),
     };
     record.waits_for.clone_from(&status.waits_for);
+    record.log.clone_from(&status.log);
     let now = parts.clock.now();
     record.enter(state, &reason, head);
     if let Some(order) = &mut record.order {

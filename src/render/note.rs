@@ -45,6 +45,7 @@ struct Context {
     current: bool,
     took: Option<String>,
     expires: Option<String>,
+    log: Vec<String>,
     next: String,
 }
 
@@ -72,6 +73,8 @@ pub fn note(facts: NoteFacts<'_>) -> Result<String, minijinja::Error> {
         current: serving.map(|serving| &serving.sha) == preview.sha.as_ref(),
         took: took.filter(|_| preview.state == State::Ready).map(seconds),
         expires: preview.expires_at.filter(|_| !over).map(readable),
+        // While it waits for something else, or is gone, that is over.
+        log: if preview.state == State::Failed { preview.log.clone() } else { Vec::new() },
         next: preview.next.clone(),
     };
     let mut environment = Environment::new();

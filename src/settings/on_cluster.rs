@@ -291,9 +291,9 @@ keys! {
     tls_secret: Label = "use the name of a Secret",
     /// Level of Pod Security that is enforced; without, `restricted`.
     pod_security: PodSecurityLevel = "use `restricted` or `baseline`",
-    /// What all objects of one preview may use together (a ResourceQuota).
+    /// What all objects of one preview may use together (a ResourceQuota); without, a moderate one, `{}` for none.
     quota: Texts = "use a table such as `{pods = 20, \"limits.memory\" = \"4Gi\"}`",
-    /// What a container gets that asks for nothing (a LimitRange).
+    /// What a container gets that asks for nothing (a LimitRange); without, moderate ones, `{}` for none.
     limits: Limits = "use a table such as `{limits = {memory = \"512Mi\"}, requests = {cpu = \"50m\"}}`",
     /// Where they may connect to, beside DNS and each other.
     egress: Vec<EgressRule> = "use a list of tables such as `{cidr = \"10.0.0.0/8\", ports = [5432]}`",

@@ -1,6 +1,7 @@
 //! JSON API, health and metrics.
 //!
-//! Needs: the store. GitLab and the engine are never called from here, except to find out who a CI job is and speaks for (`jobs`).
+//! Needs: the store. GitLab is never called from here, except to find out who a CI job is and speaks for (`jobs`), and engines
+//! only for what a preview's programs write.
 //!
 //! Who may ask (`access.rs`): with an API token set, whoever sends it; without one, only loopback peers that name a
 //! loopback host and came through no proxy. `/livez` and `/readyz` answer everybody.
@@ -26,7 +27,7 @@ pub use problem::Problem;
 
 use crate::clock::Clock;
 use crate::preview::{Preview, State};
-use crate::reconcile::{Brake, foreign_instances};
+use crate::reconcile::{Brake, Engines, foreign_instances};
 use crate::store::Store;
 use crate::telemetry::{GitLabUse, Health, Looks, Metrics, Sample};
 
@@ -51,6 +52,8 @@ pub struct Api {
     pub health: Health,
     /// Holds removals that are many at once.
     pub brake: Brake,
+    /// What runs previews; asked only for what their programs write.
+    pub engines: Engines,
     /// Which project paths are served.
     pub served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// How long GitLab may not show a merge request before that is told, milliseconds.
@@ -80,6 +83,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         )
         .service(at("/api/v1/previews", get().to(previews::list)))
         .service(at("/api/v1/previews/{project_id}/{mr_iid}", get().to(previews::one)))
+        .service(at("/api/v1/previews/{project_id}/{mr_iid}/log", get().to(previews::log)))
         .service(only("POST", "/api/v1/previews/{project_id}/{mr_iid}/stop", web::post().to(previews::stop)))
         .service(only(
             "POST",

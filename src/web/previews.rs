@@ -1,7 +1,7 @@
 //! Previews as JSON.
 
 use actix_web::{HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::access::Operator;
 use super::{Api, Problem};
@@ -12,6 +12,9 @@ const SHOWN_AFTER_STOP: i64 = 86_400_000;
 
 /// Lines of history in a preview's own answer.
 const HISTORY: i64 = 200;
+
+/// Lines of a program's log that one answer has.
+const MOST_LINES: usize = 2_000;
 
 #[derive(Serialize)]
 struct Listed<'a> {
@@ -48,6 +51,8 @@ struct Detail<'a> {
     next: &'a str,
     /// What the newest order waits for.
     waits_for: &'a [String],
+    /// The last lines of the program that the newest order failed for, oldest first.
+    log: &'a [String],
     /// Where it ran before, and something may be left.
     leaving: Vec<String>,
     /// The rules that led to the state.
@@ -135,6 +140,30 @@ pub(super) async fn one(_: Operator, api: web::Data<Api>, path: Path) -> Result<
     Ok(HttpResponse::Ok().json(detail(&api, &preview).await?))
 }
 
+/// Which lines of a log are wanted.
+#[derive(Deserialize)]
+pub(super) struct LogQuery {
+    #[serde(default = "usual_lines")]
+    lines: usize,
+}
+
+const fn usual_lines() -> usize {
+    100
+}
+
+/// The last lines that the preview's programs wrote, oldest first.
+pub(super) async fn log(
+    _: Operator,
+    api: web::Data<Api>,
+    path: Path,
+    query: web::Query<LogQuery>,
+) -> Result<HttpResponse, Problem> {
+    let preview = find(&api, &path).await?;
+    let lines = api.engines.app_log(&preview, query.lines.clamp(1, MOST_LINES)).await;
+    let lines = lines.map_err(Problem::unavailable)?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({ "lines": lines })))
+}
+
 pub(super) async fn stop(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
     ask(&api, &path, Intent::Stop).await
 }
@@ -178,6 +207,7 @@ async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Probl
         listed: listed(api, preview),
         next: &preview.next,
         waits_for: &preview.waits_for,
+        log: &preview.log,
         leaving: preview.leaving.iter().map(ToString::to_string).collect(),
         decision: &preview.decision,
         hold: preview.hold.as_ref().map(|hold| Held { by: hold.origin, since: rfc3339(hold.since) }),

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::bare;
 use super::figures::{Aim, Table};
 use super::gitlab::{Gitlab, Holds, PROJECT};
 use super::operator::{Greenroom, until};
@@ -105,6 +106,7 @@ fn single(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
 #[derive(Default)]
 struct Figures {
     ready: Vec<f64>,
+    bare: Vec<f64>,
     requests: Vec<f64>,
     cpu: Vec<f64>,
     memory: Vec<f64>,
@@ -124,13 +126,19 @@ fn many(scratch: &Path, table: &mut Table) -> anyhow::Result<()> {
             let stage = Stage::set(folder.path(), "1h").await?;
             let opened = burst(&stage, &mut figures).await?;
             if round < ROUNDS {
-                return ends(&stage, &opened, &mut figures).await;
+                let objects = written(&stage.cluster, &namespace(opened[0])).await;
+                ends(&stage, &opened, &mut figures).await?;
+                say("  the same objects by a bare client")?;
+                figures.bare.push(bare::create(&stage.cluster.client().await, &objects, BURST).await?);
+                return Ok(());
             }
             resync(stage, folder.path(), &mut figures).await
         })?;
     }
     table.heading(&format!("{BURST} merge requests with a finished pipeline, opened at once, on a cluster"));
     table.row("until all are ready", &figures.ready, "s", Aim::AtMost(6.0));
+    table.row("the same objects by a bare client", &figures.bare, "s", Aim::None);
+    table.row("greenroom's time as a ratio to it", &ratios(&figures.ready, &figures.bare), "×", Aim::None);
     table.row("API requests for one", &figures.requests, "", Aim::AtMost(10.0));
     table.row("processor time", &figures.cpu, "s", Aim::AtMost(1.0));
     table.row("peak memory", &figures.memory, "MiB", Aim::AtMost(64.0));
@@ -159,7 +167,11 @@ async fn burst(stage: &Stage, figures: &mut Figures) -> anyhow::Result<Vec<u64>>
     figures.requests.push((requests - before) as f64 / BURST as f64);
     say("  nothing happens for a while")?;
     tokio::time::sleep(IDLE).await;
-    figures.idle.push((stage.cluster.requests_of(GREENROOM).len() - requests) as f64);
+    let idle = stage.cluster.requests_of(GREENROOM).split_off(requests);
+    for request in &idle {
+        say(&format!("    {} {} at {}", request.verb, request.path, request.answered))?;
+    }
+    figures.idle.push(idle.len() as f64);
     Ok(opened)
 }
 

@@ -11,6 +11,7 @@
 )]
 #![allow(missing_docs, unreachable_pub, reason = "nobody outside uses these names")]
 
+mod bare;
 mod figures;
 mod gitlab;
 mod intake;

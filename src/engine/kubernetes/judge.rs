@@ -17,10 +17,10 @@ use super::assess::{Assessment, assess};
 use super::cache::Place;
 use super::desk::Attempt;
 use super::diagnose::telling;
-use super::record::{self, Ready};
+use super::record::{self, Begun, Failure, Ready};
 use super::reference::Kind;
 use super::refusal::Refusal;
-use crate::preview::{PreviewName, Quoted};
+use crate::preview::{PreviewName, Quoted, shown_line};
 
 /// How long progress waits to be told, and what follows it with it.
 const TELL_AFTER: Duration = Duration::from_secs(3);
@@ -28,6 +28,8 @@ const TELL_AFTER: Duration = Duration::from_secs(3);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How many lines of what is waited for a diagnosis names.
 const LINES: usize = 4;
+/// How many of a program's last lines a diagnosis keeps.
+const LOG: usize = 30;
 /// How many of a namespace's events are looked through.
 const EVENTS: u32 = 500;
 /// How often deadlines are compared with the clock. Costs no request.
@@ -164,10 +166,7 @@ impl Inner {
                 };
                 record::ready(&ready, &place.record.objects)
             }
-            Verdict::Failed { late } => {
-                let why = self.diagnosis(name, place, assessed, late).await;
-                record::failed(&record::Failure { at: order.at, why })
-            }
+            Verdict::Failed { late } => record::failed(&self.diagnosis(name, order, assessed, late).await),
         };
         // An order that came in the meantime has its own verdict.
         let turn = self.turn(&preview).lock_owned().await;
@@ -202,8 +201,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Why an order has failed, one sentence.
-    async fn diagnosis(&self, name: &str, place: &Place, assessed: &Assessment, late: bool) -> String {
+    /// Why an order has failed, with the last lines of the program that ended.
+    async fn diagnosis(&self, name: &str, order: &Begun, assessed: &Assessment, late: bool) -> Failure {
         // What is hopeless first; what pods say explains it.
         let others = assessed.waits_for.iter().filter(|line| !assessed.hopeless.contains(line));
         let others = others.filter(|line| assessed.hopeless.is_empty() || line.starts_with("Pod "));
@@ -212,7 +211,7 @@ impl Inner {
         if lines.len() > LINES {
             let _ = write!(why, "; and {} more", lines.len() - LINES);
         }
-        if late && let Some(order) = &place.record.order {
+        if late {
             let within = jiff::SignedDuration::from_secs((order.ready_by - order.at) / 1000);
             why = format!("it was not ready within {within:#}: {why}");
         }
@@ -223,13 +222,14 @@ impl Inner {
         if let Some(more) = telling(&events, concerns).filter(|more| !why.contains(more.as_str())) {
             let _ = write!(why, "; {more}");
         }
+        let mut log = Vec::new();
         if let Some((pod, container)) = assessed.spoke.first() {
-            let lines = self.last_lines(name, pod, container, 1).await.unwrap_or_default();
-            if let Some(last) = lines.last() {
+            log = self.last_lines(name, pod, container, LOG).await.unwrap_or_default();
+            if let Some(last) = log.last() {
                 let _ = write!(why, "; its last line is {}", Quoted::new(last));
             }
         }
-        why
+        Failure { at: order.at, why, log: log.iter().map(|line| shown_line(line)).collect() }
     }
 }
 

@@ -76,7 +76,7 @@ impl Inner {
     async fn secrets(&self, namespace: &str) -> Result<Vec<String>, Refusal> {
         let wanted = self.cache().places.get(namespace).map(|place| place.record.objects.wanted.clone());
         let secrets: Vec<_> =
-            wanted.into_iter().flatten().filter(|wanted| wanted.object.kind.kind == "Secret").collect();
+            wanted.into_iter().flatten().filter(|wanted| wanted.object.kind.is_secret()).collect();
         let found = join_all(secrets.iter().map(|wanted| self.server.get(namespace, &wanted.object))).await;
         let mut values = BTreeSet::new();
         for secret in found {

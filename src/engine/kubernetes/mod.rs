@@ -88,7 +88,7 @@ struct Inner {
     desks: Mutex<HashMap<PreviewName, Desk>>,
     /// Previews to judge again.
     touched: mpsc::UnboundedSender<String>,
-    /// Told whenever something was seen that somebody may wait for.
+    /// Told whenever a namespace has changed, or how the watches get on.
     changed: signal::Sender<()>,
     events: broadcast::Sender<MrKey>,
     stop: CancellationToken,
@@ -143,14 +143,14 @@ impl Inner {
         let _ = self.events.send(key);
     }
 
-    /// Something was seen of a namespace.
+    /// Something was seen of a namespace, or in it.
     fn touched(&self, namespace: String) {
         // The judge ends with the engine.
         let _ = self.touched.send(namespace);
-        self.changed.send_replace(());
     }
 
-    /// Waits until the watches have seen something.
+    /// Waits until `seen` holds of the namespaces, or of the watches. What is in a namespace wakes nobody here: with many
+    /// orders under way, everybody would be woken by everything.
     async fn until(&self, seen: impl Fn(&Cache) -> bool) {
         let mut changes = self.changed.subscribe();
         while !seen(&self.cache()) {

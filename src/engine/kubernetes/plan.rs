@@ -6,14 +6,11 @@ use serde_json::Value;
 use super::super::{Action, Change, Error};
 use super::Inner;
 use super::diff::diff;
-use super::names::{DIGEST, is_ours};
+use super::names::is_ours;
 use super::record::Record;
 use super::reference::Reference;
 use super::refusal::Refusal;
 use super::submit::Parcel;
-
-/// In place of what differs in a Secret that may not be read.
-const UNREAD: &str = " # whether it changes is not known: greenroom's account may not read Secrets\n";
 
 impl Inner {
     /// What sending `parcel` would change. Nothing is touched.
@@ -44,11 +41,10 @@ impl Inner {
             });
             return Ok([namespace].into_iter().chain(created).collect());
         };
+        let compared = try_join_all(objects.map(|object| self.compare(name, object))).await?;
+        let mut changes: Vec<Change> = compared.into_iter().flatten().collect();
         let empty = std::collections::BTreeMap::new();
         let record = Record::read(metadata.annotations.as_ref().unwrap_or(&empty));
-        let known = record.order.as_ref().map(|order| order.digest.as_str());
-        let compared = try_join_all(objects.map(|object| self.compare(name, object, known))).await?;
-        let mut changes: Vec<Change> = compared.into_iter().flatten().collect();
         let old = record.leftovers(&parcel.wanted);
         let live = join_all(old.iter().map(|object| self.server.get(name, object))).await;
         for (reference, live) in old.iter().zip(live) {
@@ -61,26 +57,12 @@ impl Inner {
         Ok(changes)
     }
 
-    /// What sending an object would change; `known` is the digest of the newest order.
-    async fn compare(
-        &self,
-        namespace: &str,
-        object: &Value,
-        known: Option<&str>,
-    ) -> Result<Option<Change>, Error> {
+    async fn compare(&self, namespace: &str, object: &Value) -> Result<Option<Change>, Error> {
         let Some(reference) = Reference::of(object) else { return Ok(None) };
         let live = match self.server.get(namespace, &reference).await {
             Ok(live) => live,
             // The API server says so below, in the words for it.
             Err(Refusal::UnknownKind) => None,
-            // An account that may make Secrets and not read them is the rule. Another order may have others.
-            Err(Refusal::Access(_)) if reference.kind.kind == "Secret" => {
-                let accepted = self.server.dry_run(namespace, object).await;
-                accepted.map_err(|refusal| self.refused(&format!("accept {reference}"), &refusal))?;
-                let same = known.is_some() && object["metadata"]["annotations"][DIGEST].as_str() == known;
-                let object = format!("Secret {}", reference.name);
-                return Ok((!same).then(|| Change { object, action: Action::Update, diff: UNREAD.into() }));
-            }
             Err(refusal) => return Err(self.refused("show what is there", &refusal)),
         };
         let Some(live) = live else {

@@ -82,6 +82,9 @@ pub(super) struct Failure {
     pub at: i64,
     /// Why, one Markdown-safe sentence.
     pub why: String,
+    /// [`Status::log`](crate::engine::Status::log).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 impl Record {
@@ -100,9 +103,9 @@ impl Record {
     }
 
     /// How the newest order failed, if it has.
-    pub(super) fn failed(&self) -> Option<&str> {
+    pub(super) fn failed(&self) -> Option<&Failure> {
         let (order, failure) = (self.order.as_ref()?, self.failure.as_ref()?);
-        (failure.at == order.at).then_some(failure.why.as_str())
+        (failure.at == order.at).then_some(failure)
     }
 
     /// Whether the newest order was ready.
@@ -171,6 +174,10 @@ mod tests {
         entries.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
     }
 
+    fn failure(at: i64) -> Failure {
+        Failure { at, why: "no".into(), log: vec!["panicked".into()] }
+    }
+
     fn order() -> Begun {
         Begun { sha: Sha::parse(&"a".repeat(40)).unwrap(), digest: "d".into(), at: 5, ready_by: 9 }
     }
@@ -188,8 +195,8 @@ mod tests {
         };
         let mut annotations = strings(begun(&order(), &objects));
         assert_eq!(Record::read(&annotations).objects, objects);
-        annotations.extend(strings(failed(&Failure { at: 5, why: "no".into() })));
-        assert_eq!(Record::read(&annotations).failed(), Some("no"));
+        annotations.extend(strings(failed(&failure(5))));
+        assert_eq!(Record::read(&annotations).failed(), Some(&failure(5)));
         annotations.extend(strings(ready(&revision, &objects)));
         annotations.extend(strings(asleep(Some(&[("Deployment/web".into(), 2)].into()))));
         let record = Record::read(&annotations);
@@ -200,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_failure_of_an_earlier_attempt_is_history() {
-        let mut annotations = strings(failed(&Failure { at: 4, why: "no".into() }));
+        let mut annotations = strings(failed(&failure(4)));
         annotations.extend(strings(begun(&order(), &Objects::default())));
         assert_eq!(Record::read(&annotations).failed(), None);
     }

@@ -68,7 +68,11 @@ impl Kind {
 
     /// Whether objects of this kind are watched. Nobody should have to let greenroom list the Secrets of a whole cluster.
     pub(super) fn is_watched(&self) -> bool {
-        self.kind != "Secret"
+        !self.is_secret()
+    }
+
+    pub(super) fn is_secret(&self) -> bool {
+        self.api_version == "v1" && self.kind == "Secret"
     }
 
     /// Whether an object of this kind may go and come back without harm, so that what cannot be changed in place changes.

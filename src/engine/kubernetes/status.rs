@@ -34,7 +34,7 @@ impl Inner {
         let pending = record.order.as_ref().filter(|_| !record.is_ready()).map(|order| {
             let sent = attempt.is_some_and(|attempt| attempt.at == order.at);
             let progress = match record.failed() {
-                Some(why) => Progress::Failed(why.to_owned()),
+                Some(failure) => Progress::Failed(failure.why.clone()),
                 None if assessed.partial && !sent => Progress::Trouble(
                     "only a part of what was ordered has reached the cluster, so it is sent again".into(),
                 ),
@@ -48,6 +48,7 @@ impl Inner {
             serving: serving(place),
             pending,
             waits_for: if record.asleep.is_some() { Vec::new() } else { assessed.waits_for },
+            log: record.failed().map(|failure| failure.log.clone()).unwrap_or_default(),
             asleep: record.asleep.is_some(),
             drifted: assessed.drifted,
         })

@@ -320,7 +320,7 @@ impl Inner {
     pub(super) async fn note_failure(&self, name: &str, at: i64, why: &str) {
         let place = self.cache().places.get(name).cloned();
         let Some(place) = place.filter(|place| !place.deleting) else { return };
-        let failure = record::failed(&Failure { at, why: why.to_owned() });
+        let failure = record::failed(&Failure { at, why: why.to_owned(), log: Vec::new() });
         if let Err(refusal) = self.server.note(name, &place.uid, &Map::new(), &failure).await {
             tracing::warn!(preview.name = name, error = %refusal, "a failure could not be written down in the cluster");
         }

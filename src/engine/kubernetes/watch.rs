@@ -113,6 +113,7 @@ impl Inner {
         self.cache().places.insert(name.clone(), place);
         self.progress(&Kind::new("v1", "Namespace"), Ok(false));
         self.touched(name);
+        self.changed.send_replace(());
     }
 
     fn gone(&self, name: &str) {
@@ -122,6 +123,7 @@ impl Inner {
             self.tell(place.key);
         }
         self.touched(name.to_owned());
+        self.changed.send_replace(());
     }
 
     /// Begins the watches that objects need and that nobody has begun.

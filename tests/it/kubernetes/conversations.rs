@@ -147,6 +147,56 @@ async fn what_a_kubelet_says_is_told_in_words() {
 }
 
 #[tokio::test]
+async fn what_a_program_wrote_before_it_ended_is_shown_everywhere() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let town = Town::start(cluster, "spoken").await;
+    let mr = town.open("feature", &App::with_image(&Says::CrashLoop.image(IMAGES))).await;
+    town.pass(mr).await;
+    let failed = town.world.becomes(mr, "failed").await;
+    let log: Vec<&str> = failed["log"].as_array().unwrap().iter().filter_map(|line| line.as_str()).collect();
+    let written: Vec<String> = (1..=LOG_LINES).map(|n| format!("line {n}")).collect();
+    assert_eq!(log, written[LOG_LINES - 30..]);
+
+    let block = format!("```text\n│ {}\n```", log.join("\n│ "));
+    until("the comment has the lines", PATIENCE, || async {
+        let comment = town.world.gitlab.comment(mr).await.unwrap_or_default();
+        if comment.contains(&block) { Ok(()) } else { Err(comment) }
+    })
+    .await;
+    let name = format!("acme/spoken!{mr}");
+    let greenroom = &town.world.greenroom;
+    let (_, why) = greenroom.verb(&["why", &name]);
+    assert!(why.contains(&format!("    │ {}", written[LOG_LINES - 1])), "{why}");
+    let (exit, spoken) = greenroom.verb(&["logs", &name, "--app", "--lines", "3"]);
+    assert_eq!((exit.code(), spoken.trim_end()), (Some(0), &*written[LOG_LINES - 3..].join("\n")));
+
+    // What comes after it has other lines, or none.
+    town.update(mr, "feature", &App::works(1)).await;
+    let ready = town.world.becomes(mr, "ready").await;
+    assert_eq!(ready["log"], json!([]));
+    town.world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_preview_has_its_bounds_without_a_word_from_the_operator_and_none_where_they_are_given_up() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let usual = Town::start(cluster, "bounded").await;
+    let mr = usual.ready("feature", &App::works(1)).await;
+    let quota = usual.object(mr, "resourcequotas", "greenroom").await.expect("the ResourceQuota");
+    assert_eq!(quota["spec"]["hard"]["pods"], "30");
+    assert_eq!(quota["spec"]["hard"]["limits.memory"], "8Gi");
+    let limits = usual.object(mr, "limitranges", "greenroom").await.expect("the LimitRange");
+    assert_eq!(limits["spec"]["limits"][0]["default"], json!({ "memory": "512Mi" }));
+
+    let file = "[[project]]\nmatch = [\"**\"]\nquota = {}\nlimits = {}\n";
+    let free = Town::start_with(cluster, "unbounded", &[], file).await;
+    let mr = free.ready("feature", &App::works(1)).await;
+    for kind in ["resourcequotas", "limitranges"] {
+        assert!(free.object(mr, kind, "greenroom").await.is_none(), "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_pod_that_no_node_can_take_is_told_with_what_is_short() {
     let Some(cluster) = Cluster::start().await else { return };
     let file = "[[project]]\nmatch = [\"**\"]\nready_within = \"5s\"\nquota = {pods = 20}\n";

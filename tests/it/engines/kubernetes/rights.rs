@@ -209,7 +209,7 @@ async fn the_installed_account_has_the_rights_it_needs_and_no_other() {
     let refused: BTreeSet<String> =
         requests.iter().filter(|it| matches!(it.status, 401 | 403)).flat_map(used).collect();
     // What is asked for in vain on purpose.
-    let expected = ["delete persistentvolumes", "get secrets"].map(str::to_owned);
+    let expected = ["delete persistentvolumes"].map(str::to_owned);
     assert_eq!(refused, expected.into());
     let granted = each(&rules);
     let used: BTreeSet<String> = requests
