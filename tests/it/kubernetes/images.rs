@@ -8,7 +8,7 @@ use super::town::Town;
 use crate::support::{
     PATIENCE,
     cluster::Cluster,
-    registry::{Fault, PASSWORD, Registry, USER},
+    registry::{Fault, PASSWORD, Registry, USER, pass},
     until,
 };
 
@@ -16,7 +16,7 @@ use crate::support::{
 struct Shop<'a> {
     town: Town<'a>,
     registry: Registry,
-    _pull_secret: NamedTempFile,
+    _pull_secret: Option<NamedTempFile>,
 }
 
 impl<'a> Shop<'a> {
@@ -28,9 +28,24 @@ impl<'a> Shop<'a> {
         std::fs::write(pull_secret.path(), config.to_string()).unwrap();
         let file =
             format!("[[project]]\nmatch = [\"**\"]\npull_secret = \"{}\"\n", pull_secret.path().display());
+        Self::open_with(cluster, name, registry, &file, Some(pull_secret)).await
+    }
+
+    /// The same where the operator has given no credentials.
+    async fn without_credentials(cluster: &'a Cluster, name: &str) -> Self {
+        Self::open_with(cluster, name, Registry::start().await, "", None).await
+    }
+
+    async fn open_with(
+        cluster: &'a Cluster,
+        name: &str,
+        registry: Registry,
+        file: &str,
+        pull_secret: Option<NamedTempFile>,
+    ) -> Self {
         let project = format!("acme/{name}");
         let settings = [("GREENROOM_RESYNC_INTERVAL", "1s"), ("GREENROOM_PROJECTS", project.as_str())];
-        let town = Town::start_with(cluster, name, &settings, &file).await;
+        let town = Town::start_with(cluster, name, &settings, file).await;
         Self { town, registry, _pull_secret: pull_secret }
     }
 
@@ -145,4 +160,24 @@ async fn another_image_under_the_same_tag_is_deployed_once_its_job_has_run() {
     shop.town.pass(mr).await;
     shop.town.says(mr, &["is not in the registry yet", "web:feature"]).await;
     shop.runs(mr, &second).await;
+}
+
+#[tokio::test]
+async fn gitlabs_own_registry_is_asked_with_the_token_for_gitlab_and_no_other_is() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let shop = Shop::without_credentials(cluster, "tokened").await;
+    let (mr, sha) = shop.order("feature").await;
+    let digest = shop.registry.push("acme/web", &sha);
+    // Tokens come from elsewhere than GitLab: what is GitLab's stays unsaid.
+    shop.town.says(mr, &["does not let greenroom see it (it answered with 403)", "pull_secret"]).await;
+    let asked = shop.registry.asked();
+    let mut tokens = asked.iter().filter(|asked| asked.path.starts_with("/jwt/auth")).peekable();
+    assert!(tokens.peek().is_some() && tokens.all(|asked| asked.authorization.is_empty()), "{asked:#?}");
+
+    let wire = &shop.town.world.wire;
+    let token = json!({ "token": pass("acme/web") }).to_string();
+    wire.on("GET", "/jwt/auth").always().answer(200, &[("content-type", "application/json")], &token);
+    shop.registry.send_for_tokens_to(&wire.url().join("/jwt/auth").unwrap());
+    shop.town.world.becomes(mr, "ready").await;
+    shop.runs(mr, &digest).await;
 }
