@@ -13,11 +13,17 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Client, ClientBuilder};
 use rustls::CertificateError;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
 /// Certificates of authorities that are trusted besides the usual ones.
 #[derive(Debug, Clone, Default)]
-pub struct Roots(Vec<Certificate>);
+pub struct Roots {
+    own: Vec<Certificate>,
+    /// The same, in DER.
+    der: Vec<Vec<u8>>,
+}
 
 impl Roots {
     /// Reads a PEM file of one or more certificates. The error says what is wrong with it, after its name.
@@ -28,9 +34,22 @@ impl Roots {
         }
         // What is inside the PEM is only read when a client is made of it.
         match Client::builder().tls_certs_only(roots.clone()).build() {
-            Ok(_) => Ok(Self(roots)),
+            Ok(_) => {
+                let der = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+                Ok(Self { own: roots, der: der.map(|certificate| certificate.to_vec()).collect() })
+            }
             Err(_) => Err(String::from("holds a certificate that cannot be read")),
         }
+    }
+
+    /// Those and the system's, in DER, for a library that takes either the system's or a list; `None` where there are only
+    /// the system's.
+    pub fn with_the_systems(&self) -> Option<Vec<Vec<u8>>> {
+        if self.der.is_empty() {
+            return None;
+        }
+        let system = rustls_native_certs::load_native_certs().certs.into_iter().map(|it| it.to_vec());
+        Some(self.der.iter().cloned().chain(system).collect())
     }
 }
 
@@ -44,7 +63,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// Two clients that trust `roots` too, with the limits that `limit` sets.
     pub fn new(roots: &Roots, limit: impl Fn(ClientBuilder) -> ClientBuilder) -> reqwest::Result<Self> {
-        let trusting = || limit(Client::builder()).tls_certs_merge(roots.0.iter().cloned());
+        let trusting = || limit(Client::builder()).tls_certs_merge(roots.own.iter().cloned());
         let here = trusting().no_proxy().dns_resolver(Arc::new(Localhost));
         Ok(Self { elsewhere: trusting().build()?, here: here.build()? })
     }

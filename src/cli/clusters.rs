@@ -1,22 +1,28 @@
 //! The clusters of the settings, connected; and what the settings say of previews on them, in the engine's words.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use kube::api::PostParams;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
+use tower::util::MapRequestLayer;
 
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::engine::kubernetes::{Egress, Kubernetes, PodSecurity, Profile};
+use crate::outgoing::Roots;
 use crate::preview::Place;
 use crate::reconcile::{Links, OnCluster};
 use crate::render::kubernetes::{Exception, Exposure, ManifestRules, Tools};
@@ -44,7 +50,7 @@ pub(super) async fn engines(
     let mut by_address: HashMap<String, Arc<dyn Engine>> = HashMap::new();
     let (mut engines, mut reached) = (Vec::new(), Vec::new());
     for cluster in &settings.clusters {
-        let config = match config(&cluster.access).await {
+        let config = match config(&cluster.access, &settings.roots).await {
             Ok(Some(config)) => config,
             Ok(None) => continue,
             Err(why) => {
@@ -59,7 +65,7 @@ pub(super) async fn engines(
             }
         };
         let address = config.cluster_url.to_string();
-        let client = match Client::try_from(config) {
+        let client = match client(config, &cluster.access) {
             Ok(client) => client,
             Err(error) => {
                 reached.push(Reached {
@@ -84,23 +90,45 @@ fn told(cluster: &Cluster, why: &str) -> String {
     format!("there is no way to the cluster `{}` ({}): {why}", cluster.name, cluster.origin)
 }
 
-/// How a cluster is reached; nothing when the usual rules lead nowhere, which is no mistake.
-async fn config(access: &Access) -> Result<Option<Config>, String> {
-    match access {
-        Access::Usual => Ok(Config::infer().await.ok()),
+/// How a cluster is reached; nothing when the usual rules lead nowhere, which is no mistake. Where nothing says whose
+/// certificates it has, `roots` are trusted as everywhere.
+async fn config(access: &Access, roots: &Roots) -> Result<Option<Config>, String> {
+    let mut config = match access {
+        Access::Usual => match Config::infer().await {
+            Ok(config) => config,
+            Err(_) => return Ok(None),
+        },
         Access::Kubeconfig { path, context } => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| error.to_string())?;
             let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
             let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-            config.map(Some).map_err(|error| error.to_string())
+            config.map_err(|error| error.to_string())?
         }
-        Access::Rancher { url, cluster, token } => {
+        Access::Rancher { url, cluster, .. } => {
             let address = format!("{}/k8s/clusters/{cluster}", url.as_str().trim_end_matches('/'));
-            let mut config = Config::new(address.parse().map_err(|_| String::from("its address is none"))?);
-            config.auth_info.token = Some(token.clone());
-            Ok(Some(config))
+            Config::new(address.parse().map_err(|_| String::from("its address is none"))?)
         }
+    };
+    if config.root_cert.is_none() {
+        config.root_cert = roots.with_the_systems();
     }
+    Ok(Some(config))
+}
+
+/// A client that shows what its cluster wants to see; a token of ours as it is at each request.
+fn client(config: Config, access: &Access) -> kube::Result<Client> {
+    let builder = ClientBuilder::try_from(config)?;
+    let Access::Rancher { token, .. } = access else { return Ok(builder.build()) };
+    let token = token.clone();
+    let shows = move |mut request: http::Request<kube::client::Body>| {
+        let bearer = format!("Bearer {}", token.text().expose_secret().trim());
+        if let Ok(mut bearer) = HeaderValue::try_from(bearer) {
+            bearer.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
+        request
+    };
+    Ok(builder.with_layer(&MapRequestLayer::new(shows)).build())
 }
 
 /// Tells of clusters that do not answer, or do not let us do what has to be done.
@@ -151,6 +179,9 @@ async fn permitted(client: &Client, verbs: &[&str]) -> Result<(), String> {
         let asked = tokio::time::timeout(PATIENCE, reviews.create(&parameters, &review));
         match asked.await {
             Err(_) => return Err(String::from("it does not answer in time")),
+            Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
+                return Err(String::from("it does not accept greenroom's credentials (401)"));
+            }
             Ok(Err(error)) => return Err(format!("it cannot be asked ({error})")),
             Ok(Ok(review)) if review.status.as_ref().is_some_and(|status| status.allowed) => {}
             Ok(Ok(_)) => return Err(format!("it does not let greenroom {verb} namespaces")),
@@ -161,7 +192,11 @@ async fn permitted(client: &Client, verbs: &[&str]) -> Result<(), String> {
 
 /// The programs that rendering uses, where they are installed.
 pub(super) fn tools() -> Tools {
-    Tools::find(&settings::search_path().unwrap_or_default())
+    let found = Tools::find(&settings::search_path().unwrap_or_default());
+    // By the kernel's own name for it: the file may be replaced while we run.
+    let own = Path::new("/proc/self/exe");
+    let renderer = if own.exists() { Some(own.to_owned()) } else { std::env::current_exe().ok() };
+    Tools { renderer, ..found }
 }
 
 /// What one preview may use at most where the settings say nothing: enough for an app with its database, too little to

@@ -25,6 +25,9 @@ pub(super) struct Flags {
     /// GitLab's base URL.
     #[arg(long, default_value = "https://gitlab.example.com")]
     gitlab_url: Url,
+    /// Keep what greenroom remembers in a PostgreSQL, which is printed too, in place of a SQLite file.
+    #[arg(long)]
+    postgres: bool,
     /// Namespace of the ingress controller.
     #[arg(long, default_value = "ingress-nginx", value_parser = label)]
     ingress_namespace: String,
@@ -41,6 +44,7 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
             image => &flags.image,
             gitlab_url => flags.gitlab_url.as_str().trim_end_matches('/'),
             ingress_namespace => &flags.ingress_namespace,
+            postgres => flags.postgres,
         },
     );
     output::data(text.map_err(anyhow::Error::from)?.trim_end());

@@ -36,6 +36,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::render::kubernetes::{APART, render_apart};
+
 /// A running copy of the app for every GitLab merge request.
 #[derive(Debug, Parser)]
 #[command(
@@ -68,6 +70,9 @@ enum Verb {
     Install(install::Flags),
     /// Print the objects of a preview on a cluster, without asking anybody.
     Render(render::Flags),
+    /// Render templates that are read from stdin, where nothing else is harmed.
+    #[command(name = APART, hide = true)]
+    RenderApart,
     /// Make or repair the webhooks of projects in GitLab, and prove that they lead here.
     Connect(connect::Flags),
     /// List every preview of a running server.
@@ -179,6 +184,7 @@ pub fn main() -> ExitCode {
         Verb::Init(flags) => init::run(&flags),
         Verb::Install(flags) => install::run(&flags),
         Verb::Render(flags) => run(render::run(flags)),
+        Verb::RenderApart => apart(),
         Verb::Serve(flags) => run(serve::run(flags)),
         Verb::Sandbox(flags) => run(sandbox::run(flags)),
         Verb::Demo(flags) => run(demo::run(flags)),
@@ -230,6 +236,10 @@ fn told(error: &anyhow::Error) -> String {
 
 fn run(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(verb)
+}
+
+fn apart() -> Result<(), Failure> {
+    Ok(render_apart(std::io::stdin().lock(), std::io::stdout().lock())?)
 }
 
 fn schema() -> Result<(), Failure> {

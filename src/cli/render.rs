@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use secrecy::SecretString;
 
-use super::{Failure, output};
+use super::{Failure, clusters, output};
 use crate::preview::{PreviewName, Sha};
 use crate::render::kubernetes::{ManifestRules, RenderError, Tools, Values, render};
 use crate::render::{KubernetesSettings, PROJECT_FILE, ProjectFile, Workload};
-use crate::settings;
 
 /// A commit for those who do not care which.
 const SOME_SHA: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -66,8 +65,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let settings = settings_of(&flags)?;
     let values = values_of(&flags)?;
-    let path = settings::search_path().unwrap_or_default();
-    let tools = Tools { presets: flags.presets, ..Tools::find(&path) };
+    let tools = Tools { presets: flags.presets, ..clusters::tools() };
     // Whether the operator gives them is not known here.
     let secrets = settings.secrets.iter().map(ToString::to_string).collect();
     let rules = ManifestRules { secrets, ..ManifestRules::default() };

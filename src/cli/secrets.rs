@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::check_signing_token;
 use crate::gitlab::{Credentials, Forge};
-use crate::settings::{Secret, SecretFile, Settings, SharedSecret};
+use crate::settings::{Cluster, Secret, SecretFile, Settings, SharedSecret};
 use crate::web::ApiToken;
 use crate::webhook::{Intake, Secrets, SigningKey};
 
@@ -42,7 +42,9 @@ impl SecretsInUse {
         api_token: ApiToken,
     ) -> Self {
         let (signing, tokens) = (settings.signing_tokens.clone(), settings.secret_tokens.clone());
-        let shared = settings.per_project.shared_secrets().map(|(_, secret)| secret.clone()).collect();
+        let of_clusters = settings.clusters.iter().filter_map(Cluster::secret);
+        let shared = settings.per_project.shared_secrets().map(|(_, secret)| secret);
+        let shared = shared.chain(of_clusters).cloned().collect();
         Self { forge, intake, api_token, credentials, signing, tokens, shared }
     }
 

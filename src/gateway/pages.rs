@@ -126,9 +126,19 @@ fn describe(page: &Page<'_>) -> Description {
 /// What a failed or excluded head means to a visitor is the same as a waiting one: there is nothing yet, the next push
 /// may change it, and the reason is on the page. They are looked at less often.
 fn absent(preview: &Preview) -> Description {
+    // The reason says how it is there, not why it is not here.
+    let elsewhere = preview.cluster.as_ref().filter(|_| preview.state == State::Ready).map(|cluster| {
+        format!(
+            "it runs on the cluster {}, and this request came to greenroom in place of the cluster's ingress controller or \
+             gateway; where that stays so, the operator has to let the DNS record of this host lead there, or give the \
+             project another `base_domain`",
+            Quoted::new(cluster)
+        )
+    });
     let (heading, reload) = match preview.state {
         State::Stopping | State::Stopped => return over(preview),
         State::Waiting => ("The preview is not there yet", 10),
+        State::Ready if elsewhere.is_some() => ("The preview is elsewhere", 10),
         State::Deploying | State::Ready => ("The preview is about to be there", 3),
         State::Asleep => ("The preview is asleep", 30),
         State::Failed => ("The preview could not be deployed", 30),
@@ -140,7 +150,7 @@ fn absent(preview: &Preview) -> Description {
         project => preview.project_path.as_str(),
         iid => preview.key.iid,
         state => preview.state.as_str(),
-        reason => preview.reason.as_str(),
+        reason => elsewhere.as_deref().unwrap_or(&preview.reason),
     };
     (StatusCode::SERVICE_UNAVAILABLE, Some(reload), "not_yet.html", values)
 }

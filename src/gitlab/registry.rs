@@ -12,6 +12,7 @@ use http::header::{ACCEPT, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::image::{Image, Login, login_of};
@@ -23,6 +24,12 @@ use crate::preview::ProjectId;
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
                          application/vnd.docker.distribution.manifest.list.v2+json, \
                          application/vnd.docker.distribution.manifest.v2+json";
+
+/// What an answer says of its manifest.
+const DIGEST: &str = "docker-content-digest";
+
+/// The largest manifest, bytes; what a registry has to take at least.
+const LARGEST_MANIFEST: u64 = 4 << 20;
 
 /// The longest a registry may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,6 +77,23 @@ enum Challenge {
     Basic,
 }
 
+/// What a registry is shown.
+enum Pass {
+    None,
+    Login(Login),
+    Token(SecretString),
+}
+
+impl Pass {
+    fn on(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match self {
+            Self::None => request,
+            Self::Login(Login { user, password }) => request.basic_auth(user, Some(password.expose_secret())),
+            Self::Token(token) => request.bearer_auth(token.expose_secret()),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Token {
     token: Option<SecretString>,
@@ -94,36 +118,44 @@ impl Forge {
         };
         let url = format!("{scheme}://{}/v2/{}/manifests/{}", image.registry, image.repository, image.tag);
         let url = Url::parse(&url).map_err(|_| unreadable("its address is none"))?;
-        let ask = |request: reqwest::RequestBuilder| async {
-            let request = request.header(ACCEPT, MANIFESTS).timeout(PATIENCE);
-            let answer = request.send().await;
+        let http = self.shared.link.http.to(&url);
+        let ask = async |method: Method, pass: &Pass| {
+            let request = pass.on(http.request(method, url.clone()));
+            let answer = request.header(ACCEPT, MANIFESTS).timeout(PATIENCE).send().await;
             answer.map_err(|error| RegistryError::Unreachable { registry: registry(), why: plain(&error) })
         };
-        let http = &self.shared.link.http;
-        let head = || http.to(&url).request(Method::HEAD, url.clone());
-        let mut answer = ask(head()).await?;
+        let mut pass = Pass::None;
+        let mut answer = ask(Method::HEAD, &pass).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             let mut challenges = answer.headers().get_all(WWW_AUTHENTICATE).iter();
             let challenge = challenges.find_map(|value| challenge_of(value.to_str().ok()?));
-            answer = match (challenge, &login) {
-                (Some(Challenge::Bearer { realm, service, scope }), _) => {
+            pass = match (challenge, login) {
+                (Some(Challenge::Bearer { realm, service, scope }), login) => {
                     let realm = url.join(&realm).map_err(|_| unreadable("it names no token service"))?;
                     let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", image.repository));
-                    let token = self.registry_token(project, image, realm, service, &scope, login).await?;
-                    ask(head().bearer_auth(token.expose_secret())).await?
+                    Pass::Token(self.registry_token(project, image, realm, service, &scope, login).await?)
                 }
-                (Some(Challenge::Basic), Some(login)) => {
-                    ask(head().basic_auth(&login.user, Some(login.password.expose_secret()))).await?
-                }
-                _ => answer,
+                (Some(Challenge::Basic), Some(login)) => Pass::Login(login),
+                _ => Pass::None,
             };
+            if !matches!(pass, Pass::None) {
+                answer = ask(Method::HEAD, &pass).await?;
+            }
         }
         match answer.status() {
             status if status.is_success() => {
-                let digest = answer.headers().get("docker-content-digest").and_then(|d| d.to_str().ok());
+                let told = answer.headers().get(DIGEST).and_then(|digest| digest.to_str().ok());
                 let sound = |digest: &&str| Image::parse(&format!("x@{digest}")).is_some();
-                let digest = digest.filter(sound).ok_or_else(|| unreadable("it tells no digest"))?;
-                Ok(Some(digest.to_owned()))
+                if let Some(digest) = told.filter(sound) {
+                    return Ok(Some(digest.to_owned()));
+                }
+                // Some proxies take the header away. The digest is that of the manifest's bytes, whoever counts them.
+                let answer = ask(Method::GET, &pass).await?;
+                if !answer.status().is_success() {
+                    return Err(unreadable(&format!("status {}", answer.status().as_u16())));
+                }
+                let manifest = super::client::read(answer, LARGEST_MANIFEST, "the image's manifest").await?;
+                Ok(Some(format!("sha256:{}", hex::encode(Sha256::digest(&manifest)))))
             }
             StatusCode::NOT_FOUND => Ok(None),
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(RegistryError::Refused {
@@ -159,11 +191,8 @@ impl Forge {
             }
             login => login.filter(|_| realm.scheme() == "https" || is_loopback(&realm)),
         };
-        let mut request = self.shared.link.http.to(&realm).get(realm).timeout(PATIENCE);
-        if let Some(Login { user, password }) = &login {
-            request = request.basic_auth(user, Some(password.expose_secret()));
-        }
-        let answer = request.send().await;
+        let request = self.shared.link.http.to(&realm).get(realm).timeout(PATIENCE);
+        let answer = login.map_or(Pass::None, Pass::Login).on(request).send().await;
         let answer = answer
             .map_err(|error| RegistryError::Unreachable { registry: registry(), why: plain(&error) })?;
         let status = answer.status();

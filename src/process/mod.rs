@@ -1,7 +1,7 @@
 //! Child processes: nothing of our environment, and limits on time, memory and output.
 //!
-//! Needs: a program by its path. Properties: a child sees no variable of ours, only a `HOME` that is empty when it starts
-//! and gone when it ends; whatever happens, it and what it started have ended when [`run`] returns. Limits on memory,
+//! Needs: a program by its path. Properties: a child sees no variable of ours, only what it is handed on its standard input
+//! and a `HOME` that is empty when it starts and gone when it ends; whatever happens, it and what it started have ended when [`run`] returns. Limits on memory,
 //! CPU time and the size of files are the kernel's, set right after the start and only on Linux; before, the child has
 //! read nothing yet. Dropping the future ends the child.
 
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, Command};
 
 /// How far a child may go.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,8 @@ pub struct Call<'a> {
     pub arguments: &'a [OsString],
     /// The folder it starts in.
     pub folder: &'a Path,
+    /// What it reads on its standard input.
+    pub input: &'a [u8],
     /// How far it may go.
     pub limits: Limits,
 }
@@ -102,7 +104,7 @@ pub async fn run(call: Call<'_>) -> Result<Vec<u8>, Error> {
         .env_clear()
         .env("HOME", home.path())
         .env("TMPDIR", home.path())
-        .stdin(Stdio::null())
+        .stdin(if call.input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
@@ -111,7 +113,9 @@ pub async fn run(call: Call<'_>) -> Result<Vec<u8>, Error> {
     let mut child = command.spawn().map_err(failed("cannot start"))?;
     limit(&child, call.limits).map_err(failed("cannot set the limits of"))?;
     let group = Group::of(&child);
-    let ended = tokio::time::timeout(call.limits.time, talk(&mut child, call.limits.output)).await;
+    let stdin = child.stdin.take();
+    let talk = talk(&mut child, call.limits.output);
+    let ended = tokio::time::timeout(call.limits.time, tell(stdin, call.input, talk)).await;
     drop(group);
     let (output, complaint, status) = match ended {
         Err(_) => return Err(Error::TooSlow(call.limits.time)),
@@ -130,6 +134,21 @@ pub async fn run(call: Call<'_>) -> Result<Vec<u8>, Error> {
         }));
     }
     Ok(output)
+}
+
+/// Hands a child its input while `talk` goes on. One that does not read all of it has its reasons, and says so by how it
+/// ends.
+async fn tell<T>(stdin: Option<ChildStdin>, input: &[u8], talk: impl Future<Output = T>) -> T {
+    let tell = async {
+        if let Some(mut stdin) = stdin {
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    tokio::pin!(tell, talk);
+    tokio::select! {
+        talked = &mut talk => talked,
+        () = tell => talk.await,
+    }
 }
 
 type Talked = (Vec<u8>, Vec<u8>, Option<std::process::ExitStatus>);

@@ -6,7 +6,13 @@ const LIMITS: Limits = Limits { time: Duration::from_mins(1), memory: 256 << 20,
 
 async fn shell(script: &str, limits: Limits) -> Result<String, Error> {
     let arguments = ["-c".into(), script.into()];
-    let call = Call { program: Path::new("/bin/sh"), arguments: &arguments, folder: Path::new("/"), limits };
+    let call = Call {
+        program: Path::new("/bin/sh"),
+        arguments: &arguments,
+        folder: Path::new("/"),
+        input: &[],
+        limits,
+    };
     run(call).await.map(|output| String::from_utf8(output).unwrap())
 }
 
@@ -63,8 +69,13 @@ async fn a_child_that_wants_all_the_memory_does_not_get_it() {
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
-    let call =
-        Call { program: Path::new("/nowhere/helm"), arguments: &[], folder: Path::new("/"), limits: LIMITS };
+    let call = Call {
+        program: Path::new("/nowhere/helm"),
+        arguments: &[],
+        folder: Path::new("/"),
+        input: &[],
+        limits: LIMITS,
+    };
     let error = run(call).await.unwrap_err();
     assert!(error.to_string().starts_with("cannot start /nowhere/helm: "), "{error}");
 }

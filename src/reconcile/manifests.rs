@@ -47,7 +47,7 @@ pub(super) async fn make(
 ) -> Result<Made, Error> {
     let on_cluster = (parts.on_cluster)(&record.project_path);
     let mut values = values(parts, record, target, &on_cluster).await?;
-    match kubernetes::image(settings, &values) {
+    match kubernetes::image(settings, &values, &parts.tools).await {
         Ok(None) => {}
         Err(error) => return refused(error),
         Ok(Some(image)) => {
@@ -105,9 +105,9 @@ pub(super) async fn errand(
     };
     let on_cluster = (parts.on_cluster)(&record.project_path);
     let values = values(parts, record, target, &on_cluster).await.map_err(passes)?;
-    let mut image = kubernetes::check_image(check, &values).map_err(render)?;
+    let mut image = kubernetes::check_image(check, &values, &parts.tools).await.map_err(render)?;
     if image.is_none() {
-        image = kubernetes::image(settings, &values).map_err(render)?;
+        image = kubernetes::image(settings, &values, &parts.tools).await.map_err(render)?;
     }
     if let Some(named) = &image {
         match resolve(parts, record, named, on_cluster.profile.pull_secret.as_ref()).await {
@@ -119,8 +119,9 @@ pub(super) async fn errand(
     // Random, and no longer than a name of an object has room for.
     let run = &run[run.len().saturating_sub(10)..];
     let check = JobCheck { image, ..check.clone() };
-    let job =
-        kubernetes::check_job(&check, number, run, settings, &values, &on_cluster.rules).map_err(render)?;
+    let job = kubernetes::check_job(&check, number, run, settings, &values, &on_cluster.rules, &parts.tools)
+        .await
+        .map_err(render)?;
     Ok(Errand {
         key: record.key,
         name: record.name.clone(),

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeValue, ValueDeserializer};
 use url::Url;
 
 use super::Problem;
-use super::layer::read_secret;
+use super::on_cluster::SharedSecret;
 use super::project::origin;
 use crate::preview::{DEFAULT_CLUSTER, valid_dns_label};
 
@@ -25,6 +24,16 @@ pub struct Cluster {
     pub access: Access,
     /// Where it was given, such as `greenroom.toml:12`.
     pub origin: String,
+}
+
+impl Cluster {
+    /// The secret that stands in a file of ours.
+    pub fn secret(&self) -> Option<&SharedSecret> {
+        match &self.access {
+            Access::Rancher { token, .. } => Some(token),
+            Access::Usual | Access::Kubeconfig { .. } => None,
+        }
+    }
 }
 
 /// How a cluster is reached.
@@ -46,7 +55,7 @@ pub enum Access {
         /// The cluster's id there, such as `c-m-abcde`.
         cluster: String,
         /// The API token.
-        token: SecretString,
+        token: SharedSecret,
     },
 }
 
@@ -108,7 +117,7 @@ fn one(table: &Spanned<DeValue<'_>>, origin: String, name: &str) -> Result<Clust
     }
     let access = match (written.kubeconfig, written.context, written.rancher) {
         (None, None, Some(Rancher { url, cluster, token_file })) => {
-            Access::Rancher { url, cluster, token: read_secret(&token_file, name.to_owned())?.into() }
+            Access::Rancher { url, cluster, token: SharedSecret::read(&token_file, name.to_owned())? }
         }
         (Some(path), context, None) => Access::Kubeconfig { path, context },
         (None, None, None) if written.name == DEFAULT_CLUSTER => Access::Usual,

@@ -308,6 +308,7 @@ impl Reader {
         };
         let kubeconfig = self.layers.get("kubeconfig").map(|value| (value.text, value.origin));
         let clusters = cluster::with_default(self.layers.clusters.clone(), kubeconfig);
+        let secret_files = self.secret_files(per_project, &clusters);
         let webhook_url = match self.layers.get("webhook_url") {
             None => public_url.as_ref().and_then(|url| url.join("/webhooks/gitlab").ok()),
             Some(value) => {
@@ -355,7 +356,7 @@ impl Reader {
             keep_history: keep_history?,
             artifact_max_bytes: artifact_max_bytes?,
             log_json: log_json?,
-            secret_files: self.secret_files(per_project),
+            secret_files,
             warnings,
         })
     }
@@ -368,7 +369,7 @@ impl Reader {
         })
     }
 
-    fn secret_files(&self, per_project: &Projects) -> Vec<SecretFile> {
+    fn secret_files(&self, per_project: &Projects, clusters: &[Cluster]) -> Vec<SecretFile> {
         let secrets = [
             ("gitlab_token", Secret::GitLabToken),
             ("webhook_signing_token", Secret::SigningTokens),
@@ -383,7 +384,9 @@ impl Reader {
             let TokenFile { path, token } = &given.value;
             SecretFile::new(Secret::ProjectToken(i), given.origin.clone(), path, token.expose_secret())
         });
-        let shared = per_project.shared_secrets().enumerate().map(|(i, (origin, secret))| {
+        let of_clusters = clusters.iter().filter_map(|cluster| Some((&*cluster.origin, cluster.secret()?)));
+        let shared = per_project.shared_secrets().chain(of_clusters);
+        let shared = shared.enumerate().map(|(i, (origin, secret))| {
             SecretFile::new(
                 Secret::OnCluster(i),
                 origin.to_owned(),

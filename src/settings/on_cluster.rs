@@ -23,7 +23,7 @@ pub struct SharedSecret {
 }
 
 impl SharedSecret {
-    fn read(path: &str, name: String) -> Result<Self, super::Problem> {
+    pub(super) fn read(path: &str, name: String) -> Result<Self, super::Problem> {
         let text = read_file(path, name, whole_text)?;
         Ok(Self { path: PathBuf::from(path.trim()), text: Arc::new(RwLock::new(text.into())) })
     }

@@ -38,7 +38,10 @@ fn the_schema_is_the_one_the_program_prints() {
 
 #[test]
 fn the_installation_is_the_one_the_program_prints() {
-    holds("docs/install/greenroom.yaml", &stdout(&greenroom(&["install", "--print"], Path::new("/"))));
+    let printed =
+        |flags: &[&str]| stdout(&greenroom(&[&["install", "--print"], flags].concat(), Path::new("/")));
+    holds("docs/install/greenroom.yaml", &printed(&[]));
+    holds("docs/install/greenroom-postgres.yaml", &printed(&["--postgres"]));
 }
 
 #[test]

@@ -234,3 +234,72 @@ fn init_writes_a_first_file_for_what_is_there_and_says_why() {
     }
     assert_snapshot!(told.join("\n"));
 }
+
+const MANIFESTS: &str = "version: 1\nengine: kubernetes\nkubernetes: {manifests: k8s}\n";
+
+fn config_map(data: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: texts}}\ndata:\n{data}\n")
+}
+
+/// What takes few steps and all the memory, time or stack there is.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_template_that_wants_everything_gets_its_line_named() {
+    let lines = |first: &str, line: &str, times: usize, last: &str| {
+        format!("{{% set x = {first} %}}\n{}  a: {last}", format!("{line}\n").repeat(times))
+    };
+    for (template, problem) in [
+        (
+            lines("title", "{% set x = x ~ x %}", 40, "b"),
+            "it takes more than 128 MiB of memory, which is the limit",
+        ),
+        (
+            lines("[title, title]", "{% set x = [x, x] %}", 40, "{{ x }}"),
+            "it takes more than 128 MiB of memory, which is the limit",
+        ),
+        (lines("[]", "{% set x = [x] %}", 50_000, "b"), "its values lie too deep in each other"),
+        (
+            lines("title", "", 40, "{{ title * 100000000000 }}"),
+            "invalid operation: repeated string is too large",
+        ),
+    ] {
+        let harmless = config_map("  a: {{ title }}").replace("texts", "harmless");
+        let harmful = config_map(&template);
+        let files = [
+            (".greenroom.yml", MANIFESTS),
+            ("k8s/app.yaml", harmless.as_str()),
+            ("k8s/bomb.yaml", harmful.as_str()),
+        ];
+        let told = Repository::new(&files).is_refused();
+        let (place, why) = told.trim().split_once(": ").unwrap();
+        let line = place.trim_matches('`').strip_prefix("k8s/bomb.yaml:").expect(place);
+        // How close to it depends on how fast this machine is.
+        assert!((1..=50_006).contains(&line.parse::<u32>().unwrap()), "{told}");
+        assert_eq!(why, format!("`{problem}`"));
+    }
+    // A text of the project file is a template, too.
+    let file =
+        "version: 1\nengine: kubernetes\nkubernetes: {preset: web, image: '{{ title * 100000000000 }}'}\n";
+    assert_snapshot!(Repository::new(&[(".greenroom.yml", file)]).is_refused(), @"`.greenroom.yml kubernetes.image`: `invalid operation: repeated string is too large`");
+}
+
+/// What is rendered apart becomes what it becomes here.
+#[test]
+fn a_template_that_computes_is_rendered_as_any_other() {
+    let template = "{% set x %}{% for i in range(3) %}{{ title ~ i }}: {% endfor %}{% endset %}  a: {{ x }}\n  b: {{ [iid, title] | tojson }}";
+    let repository =
+        Repository::new(&[(".greenroom.yml", MANIFESTS), ("k8s/app.yaml", &config_map(template))]);
+    assert_snapshot!(repository.renders(), @r#"
+    # k8s/app.yaml:1
+    apiVersion: v1
+    data:
+      a: "A merge request0: A merge request1: A merge request2: "
+      b: "[1,\"A merge request\"]"
+    kind: ConfigMap
+    metadata:
+      name: texts
+    "#);
+    let wrong = config_map("  a: {{ title ~ tilte }}");
+    fs::write(repository.path("k8s/app.yaml"), wrong).unwrap();
+    assert_snapshot!(repository.is_refused(), @"`k8s/app.yaml:5`: `'tilte' is undefined`");
+}

@@ -165,9 +165,9 @@ impl Inner {
     async fn read(&self) -> Result<(), Error> {
         if tokio::time::timeout(READ_WITHIN, self.until(Cache::synced)).await.is_ok() {
             let trouble = self.cache().trouble();
-            return trouble.map_or(Ok(()), |why| Err(self.error("read what is there", &why)));
+            return trouble.map_or(Ok(()), |why| Err(self.error("show what is there", &why)));
         }
-        Err(self.error("read what is there", "it did not answer yet"))
+        Err(self.error("show what is there", "it did not answer yet"))
     }
 
     fn error(&self, what: &str, why: &str) -> Error {

@@ -62,7 +62,10 @@ pub(super) fn classify(error: &kube::Error) -> Refusal {
         // Its API is there, or was asked for, and has no such kind.
         kube::Error::Discovery(_) => Refusal::UnknownKind,
         // What follows the first colon repeats the source, which the end of the chain says best.
-        other => Refusal::Unavailable(format!("it cannot be reached: {}", Quoted::new(&innermost(other)))),
+        other => Refusal::Unavailable(match innermost(other) {
+            slow if slow == "deadline has elapsed" => String::from("it does not answer in time"),
+            why => format!("it cannot be reached: {}", Quoted::new(&why)),
+        }),
     }
 }
 

@@ -100,9 +100,15 @@ impl Bench {
 
     /// Stores what is known of the preview at [`HOST`].
     async fn know(&self, state: State, reason: &str) {
+        self.know_on(None, state, reason).await;
+    }
+
+    /// The same of a preview on this cluster.
+    async fn know_on(&self, cluster: Option<&str>, state: State, reason: &str) {
         let mut preview = Preview::new(MrKey::new(42, 7), "acme/web", |_| String::new(), 1_700_000_000_000);
         preview.state = state;
         preview.reason = reason.to_owned();
+        preview.cluster = cluster.map(str::to_owned);
         preview.stopped_at = (state == State::Stopped).then_some(1_700_000_360_000);
         self.gateway.store.save(&preview, None).await.unwrap();
     }

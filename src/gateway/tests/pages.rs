@@ -149,3 +149,18 @@ async fn a_file_that_is_gone_from_the_disk_is_our_fault() {
     This page tries again every 10 seconds. If it stays like this, tell whoever runs greenroom.
     ");
 }
+
+#[actix_web::test]
+async fn a_preview_on_a_cluster_says_that_it_is_there() {
+    let bench = Bench::new().await;
+    bench.know_on(Some("eu"), State::Ready, "commit `aaaaaaaa` is deployed").await;
+    let page = bench.get("/").await;
+    assert_snapshot!(page.words(), @r"
+    503
+    The preview is elsewhere
+    The preview of acme/web!7 has the state ready: it runs on the cluster eu, and this request came to greenroom in place of the cluster's ingress controller or gateway; where that stays so, the operator has to let the DNS record of this host lead there, or give the project another base_domain.
+    This page looks again every 10 seconds.
+    ");
+    bench.know_on(Some("eu"), State::Failed, "it is not ready").await;
+    assert!(bench.get("/").await.words().contains("it is not ready"));
+}

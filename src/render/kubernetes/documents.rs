@@ -4,7 +4,7 @@ use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use super::error::RenderError;
-use super::marks::{Marks, Misplaced};
+use super::marks::{LARGEST_VALUES, Marks, Misplaced};
 use crate::render::project_file::plain;
 use crate::render::{Manifest, Source};
 
@@ -13,7 +13,7 @@ const MOST_OBJECTS: usize = 200;
 /// How many bytes one object may have, as JSON.
 const LARGEST_OBJECT: usize = 1 << 20;
 /// How many bytes all of them may have.
-const LARGEST_ALL: usize = 4 << 20;
+const LARGEST_ALL: usize = LARGEST_VALUES;
 
 /// Stands behind each `---`, so that what is rendered knows its lines.
 const LINE: &str = " # line ";
@@ -74,6 +74,9 @@ pub(super) fn parse(file: &str, text: &str, marks: &Marks) -> Result<Vec<Documen
                     Misplaced::Key(key) => format!("key {key} stands in it twice, expected once"),
                     Misplaced::Changed => {
                         String::from("a filter changes what a macro or a block wrote; apply it within")
+                    }
+                    Misplaced::TooDeep => {
+                        String::from("what a macro or a block wrote is written again too many times over")
                     }
                     Misplaced::TooLarge => format!("its values have more than {} MiB", LARGEST_ALL >> 20),
                 },

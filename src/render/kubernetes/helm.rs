@@ -11,7 +11,7 @@ use regex::Regex;
 use super::documents::{self, Document};
 use super::error::RenderError;
 use super::marks::Marks;
-use super::template::Templates;
+use super::template::{Author, Files, Source, Templates};
 use super::values::Values;
 use super::work::{self, Work};
 use super::{Tools, folder};
@@ -40,14 +40,18 @@ pub(super) async fn documents(
     let mut arguments: Vec<OsString> = ["template", values.name.as_str()].map(Into::into).into();
     arguments.push(chart.into());
     arguments.extend(["--namespace", values.name.as_str(), "--skip-tests"].map(Into::into));
+    let mut sources = Vec::new();
     for path in helm.values.iter().map(crate::render::RelativePath::as_path) {
         let file = work.find(path, Path::is_file)?;
         let place = path.display().to_string();
-        let rendered = templates.documents(&place, &work::text(&file, &place)?, &super::Files::new())?;
-        work.write(path, &rendered)?;
+        sources.push(Source { text: work::text(&file, &place)?, place });
         arguments.extend([OsString::from("--values"), file.into()]);
     }
-    let call = Call { program, arguments: &arguments, folder: work.path(), limits: LIMITS };
+    let rendered = templates.documents(sources, &Files::new(), Author::Stranger).await?;
+    for (path, documents) in helm.values.iter().zip(rendered) {
+        work.write(path.as_path(), &documents)?;
+    }
+    let call = Call { program, arguments: &arguments, folder: work.path(), input: &[], limits: LIMITS };
     let output =
         process::run(call).await.map_err(|error| work::refused(&place, work.path(), "helm", error))?;
     documents::parse(&format!("helm {place}"), &String::from_utf8_lossy(&output), &Marks::new())

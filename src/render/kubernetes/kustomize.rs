@@ -10,7 +10,7 @@ use super::documents::{self, Document};
 use super::error::RenderError;
 use super::helm::{LIMITS, line_of};
 use super::marks::Marks;
-use super::template::{Files, Templates};
+use super::template::{Author, Files, Source, Templates};
 use super::work::{self, Work};
 use super::{Tools, folder};
 use crate::process::{self, Call};
@@ -58,13 +58,17 @@ pub(super) async fn documents(
     };
     let work = Work::new(tree)?;
     let folder = work.find(path, Path::is_dir)?;
-    for (name, text) in folder::read(work.path(), path, &place)? {
-        let rendered = templates.documents(&format!("{place}/{name}"), &text, &Files::new())?;
-        work.write(&path.join(name), &rendered)?;
+    let (names, sources): (Vec<_>, Vec<_>) = folder::read(work.path(), path, &place)?
+        .into_iter()
+        .map(|(name, text)| (path.join(&name), Source { place: format!("{place}/{name}"), text }))
+        .unzip();
+    let rendered = templates.documents(sources, &Files::new(), Author::Stranger).await?;
+    for (name, documents) in names.iter().zip(rendered) {
+        work.write(name, &documents)?;
     }
     check(&work, tree, path, &mut BTreeSet::new())?;
     let arguments = ["build".into(), folder.into_os_string()];
-    let call = Call { program, arguments: &arguments, folder: work.path(), limits: LIMITS };
+    let call = Call { program, arguments: &arguments, folder: work.path(), input: &[], limits: LIMITS };
     let output =
         process::run(call).await.map_err(|error| work::refused(&place, work.path(), "kustomize", error))?;
     documents::parse(&format!("kustomize {place}"), &String::from_utf8_lossy(&output), &Marks::new())

@@ -5,6 +5,7 @@
 //! * Nothing outside of the tree is read; links are refused.
 //! * What is returned has passed the rules ([`ManifestRules`]); every refusal names file, document and field.
 
+mod apart;
 mod documents;
 mod error;
 mod folder;
@@ -20,6 +21,7 @@ mod work;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+pub use apart::{VERB as APART, answer as render_apart};
 pub use error::RenderError;
 pub use policy::{Exception, Exposure, ManifestRules};
 pub use preset::presets;
@@ -29,7 +31,7 @@ use crate::process;
 
 use super::{JobCheck, KubernetesSettings, KubernetesSource, Manifest};
 use documents::Document;
-use template::{Files, Templates};
+use template::{Author, Files, Source, Templates};
 
 /// What rendering uses beside its input.
 #[derive(Debug, Clone, Default)]
@@ -40,12 +42,19 @@ pub struct Tools {
     pub kustomize: Option<PathBuf>,
     /// The operator's own presets: a folder with a folder for each.
     pub presets: Option<PathBuf>,
+    /// The program itself, which renders what strangers wrote in a process apart by its verb [`APART`]. Without, templates
+    /// are rendered in this process.
+    pub renderer: Option<PathBuf>,
 }
 
 impl Tools {
     /// Those that lie in the folders of a `PATH`.
     pub fn find(path: &OsStr) -> Self {
-        Self { helm: process::find("helm", path), kustomize: process::find("kustomize", path), presets: None }
+        Self {
+            helm: process::find("helm", path),
+            kustomize: process::find("kustomize", path),
+            ..Self::default()
+        }
     }
 }
 
@@ -61,17 +70,17 @@ pub async fn render(
     rules: &ManifestRules,
     tools: &Tools,
 ) -> Result<Vec<Manifest>, RenderError> {
-    let context = values.context(settings, rules)?;
-    let templates = Templates::new(context);
+    let context = values.context(settings, rules, tools).await?;
+    let templates = Templates::new(context, tools);
     let documents = match settings.source() {
         KubernetesSource::Preset(name) => {
             let files = preset::files(name, tools.presets.as_deref())?;
-            all(&templates, &files, &format!("preset {name}"))?
+            all(&templates, &files, &format!("preset {name}"), Author::Trusted).await?
         }
         KubernetesSource::Manifests(path) => {
             let place = path.display().to_string();
             let files = folder::read(tree, path, &place)?;
-            all(&templates, &files, &place)?
+            all(&templates, &files, &place, Author::Stranger).await?
         }
         KubernetesSource::Helm(helm) => helm::documents(helm, tree, &templates, values, tools).await?,
         KubernetesSource::Kustomize(path) => kustomize::documents(path, tree, &templates, tools).await?,
@@ -91,16 +100,17 @@ pub async fn render(
 ///
 /// # Errors
 /// When a template is wrong, or the Job is not allowed.
-pub fn check_job(
+pub async fn check_job(
     check: &JobCheck,
     number: usize,
     run: &str,
     settings: &KubernetesSettings,
     values: &Values,
     rules: &ManifestRules,
+    tools: &Tools,
 ) -> Result<Manifest, RenderError> {
     const FILE: &str = "preset check.yaml";
-    let mut context = values.context(settings, rules)?;
+    let mut context = values.context(settings, rules, tools).await?;
     if check.image.is_none() && context.get("image").is_none() {
         return Err(RenderError::file(
             ".greenroom.yml checks",
@@ -114,9 +124,11 @@ pub fn check_job(
         "image": check.image,
         "command": check.command,
     });
-    let template = include_str!("../../../templates/kubernetes/check.yaml");
-    let found = Templates::new(context).documents(FILE, template, &Files::new())?;
-    let mut manifests = documents::manifests(found)?;
+    let text = include_str!("../../../templates/kubernetes/check.yaml").to_owned();
+    let source = Source { place: String::from(FILE), text };
+    let templates = Templates::new(context, tools);
+    let found = templates.documents(vec![source], &Files::new(), Author::Trusted).await?;
+    let mut manifests = documents::manifests(found.concat())?;
     let mut job =
         manifests.pop().ok_or_else(|| RenderError::file(FILE, "it renders to no objects at all"))?;
     rules.check(&mut job, values)?;
@@ -127,27 +139,38 @@ pub fn check_job(
 ///
 /// # Errors
 /// When the template is wrong.
-pub fn image(settings: &KubernetesSettings, values: &Values) -> Result<Option<String>, RenderError> {
-    let templates = Templates::new(values.plain()?);
-    settings.image.as_deref().map(|image| templates.text("kubernetes.image", image)).transpose()
+pub async fn image(
+    settings: &KubernetesSettings,
+    values: &Values,
+    tools: &Tools,
+) -> Result<Option<String>, RenderError> {
+    let Some(image) = &settings.image else { return Ok(None) };
+    Templates::new(values.plain()?, tools).text("kubernetes.image", image).await.map(Some)
 }
 
 /// The image that a check by a Job asks for, before it is looked up in the registry; `None` for the preview's.
 ///
 /// # Errors
 /// When the template is wrong.
-pub fn check_image(check: &JobCheck, values: &Values) -> Result<Option<String>, RenderError> {
-    let templates = Templates::new(values.plain()?);
-    check.image.as_deref().map(|image| templates.text("checks.image", image)).transpose()
+pub async fn check_image(
+    check: &JobCheck,
+    values: &Values,
+    tools: &Tools,
+) -> Result<Option<String>, RenderError> {
+    let Some(image) = &check.image else { return Ok(None) };
+    Templates::new(values.plain()?, tools).text("checks.image", image).await.map(Some)
 }
 
 /// Every template of a folder that is not there for others, in the order of their names.
-fn all(templates: &Templates, files: &Files, place: &str) -> Result<Vec<Document>, RenderError> {
-    let mut documents = Vec::new();
-    for (name, text) in files.iter().filter(|(name, _)| !folder::is_partial(name)) {
-        documents.extend(templates.documents(&format!("{place}/{name}"), text, files)?);
-    }
-    Ok(documents)
+async fn all(
+    templates: &Templates,
+    files: &Files,
+    place: &str,
+    author: Author,
+) -> Result<Vec<Document>, RenderError> {
+    let whole = files.iter().filter(|(name, _)| !folder::is_partial(name));
+    let sources = whole.map(|(name, text)| Source { place: format!("{place}/{name}"), text: text.clone() });
+    Ok(templates.documents(sources.collect(), files, author).await?.concat())
 }
 
 #[cfg(test)]

@@ -209,6 +209,30 @@ async fn each_mistake_in_a_template_is_named_with_file_line_and_name() {
 }
 
 #[tokio::test]
+async fn marks_that_a_template_has_tampered_with_lead_nowhere() {
+    let block = "{% set x %}{{ title }}{% endset %}";
+    let mut told = Vec::new();
+    for template in [
+        // One that stands for itself.
+        format!("{block}  a: {{{{ x | replace('0z', '1z') }}}}"),
+        // Many in each other.
+        format!("{block}{}  a: {{{{ x }}}}", "{% set x %}{{ x }}{% endset %}".repeat(60)),
+        // More than there is room for, out of nothing.
+        format!(
+            "{{% set x = '' %}}{}  a: {{{{ x }}}}",
+            format!("{{% set x %}}{}{{% endset %}}", "{{ x }}".repeat(30)).repeat(9)
+        ),
+    ] {
+        told.push(rendered(&config(&template)).await.unwrap_err().to_string());
+    }
+    assert_snapshot!(told.join("\n"), @r"
+    `k8s/app.yaml:1`: `a filter changes what a macro or a block wrote; apply it within`
+    `k8s/app.yaml:1`: `what a macro or a block wrote is written again too many times over`
+    `k8s/app.yaml:1`: `its values have more than 4 MiB`
+    ");
+}
+
+#[tokio::test]
 async fn a_folder_is_rendered_in_the_order_of_its_names_and_lists_are_taken_apart() {
     let tree = tempfile::tempdir().unwrap();
     let folder = tree.path().join(".greenroom/k8s");
@@ -266,16 +290,19 @@ async fn links_are_refused_wherever_they_are() {
 #[tokio::test]
 async fn texts_of_the_project_file_are_templates() {
     let values = values();
-    let image_of = |text: &str| image(&settings(&format!("{{preset: web, image: '{text}'}}")), &values);
-    let tagged = image_of("{{ registry_image }}/app:{{ sha }}").unwrap();
+    let tools = Tools::default();
+    let image_of = async |text: &str| {
+        image(&settings(&format!("{{preset: web, image: '{text}'}}")), &values, &tools).await
+    };
+    let tagged = image_of("{{ registry_image }}/app:{{ sha }}").await.unwrap();
     assert_eq!(
         tagged.as_deref(),
         Some("registry.example/acme/web/app:0123456789abcdef0123456789abcdef01234567")
     );
-    assert_snapshot!(image_of("{{ regisrty_image }}:{{ sha }}").unwrap_err(), @"`.greenroom.yml kubernetes.image`: `'regisrty_image' is undefined`");
+    assert_snapshot!(image_of("{{ regisrty_image }}:{{ sha }}").await.unwrap_err(), @"`.greenroom.yml kubernetes.image`: `'regisrty_image' is undefined`");
     let without = Values { registry_image: None, ..values.clone() };
     let settings = settings("{preset: web, image: '{{ registry_image }}'}");
-    assert_snapshot!(image(&settings, &without).unwrap_err(), @"`.greenroom.yml kubernetes.image`: `'registry_image' is undefined`");
+    assert_snapshot!(image(&settings, &without, &tools).await.unwrap_err(), @"`.greenroom.yml kubernetes.image`: `'registry_image' is undefined`");
 }
 
 #[tokio::test]
@@ -295,25 +322,20 @@ async fn a_program_that_is_not_installed_is_named() {
     ");
 }
 
-#[test]
-fn a_check_by_a_job_is_a_job_of_the_same_kind_as_all_else() {
+#[tokio::test]
+async fn a_check_by_a_job_is_a_job_of_the_same_kind_as_all_else() {
     let file = "version: 1\nengine: kubernetes\nkubernetes: {manifests: k8s}\nchecks: [{job: [./smoke.sh], image: '{{ registry_image }}/smoke', timeout: 90s}, {job: [a]}]\n";
     let file = ProjectFile::parse(file).unwrap();
     let Workload::Kubernetes(settings) = &file.workload else { panic!("{file:?}") };
-    let job = |number: usize| {
+    let tools = Tools::default();
+    let job = async |number: usize| {
         let crate::render::Check::Job(check) = &file.checks[number - 1] else { panic!("{file:?}") };
-        let image = check_image(check, &values()).unwrap();
-        check_job(
-            &JobCheck { image, ..check.clone() },
-            number,
-            "0a1b2c3d",
-            settings,
-            &values(),
-            &ManifestRules::default(),
-        )
+        let image = check_image(check, &values(), &tools).await.unwrap();
+        let check = JobCheck { image, ..check.clone() };
+        check_job(&check, number, "0a1b2c3d", settings, &values(), &ManifestRules::default(), &tools).await
     };
-    assert_snapshot!(serde_saphyr::to_string(&job(1).unwrap().object).unwrap());
-    assert_snapshot!(job(2).unwrap_err(), @"`.greenroom.yml checks`: `a job needs an image here, the preview names none`");
+    assert_snapshot!(serde_saphyr::to_string(&job(1).await.unwrap().object).unwrap());
+    assert_snapshot!(job(2).await.unwrap_err(), @"`.greenroom.yml checks`: `a job needs an image here, the preview names none`");
 }
 
 #[test]

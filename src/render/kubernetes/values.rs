@@ -7,9 +7,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
+use super::Tools;
 use super::error::RenderError;
 use super::policy::{Exposure, ManifestRules};
-use super::template::Templates;
+use super::template::{Source, Templates};
 use crate::preview::{PreviewName, Sha, ref_slug};
 use crate::render::KubernetesSettings;
 
@@ -80,16 +81,17 @@ impl Values {
     }
 
     /// All that the templates of a preview see.
-    pub(super) fn context(
+    pub(super) async fn context(
         &self,
         settings: &KubernetesSettings,
         rules: &ManifestRules,
+        tools: &Tools,
     ) -> Result<Value, RenderError> {
         let mut context = self.plain()?;
-        let texts = Templates::new(context.clone());
+        let texts = Templates::new(context.clone(), tools);
         let image = match (&self.image, &settings.image) {
             (Some(image), _) => Some(image.clone()),
-            (None, Some(image)) => Some(texts.text("kubernetes.image", image)?),
+            (None, Some(image)) => Some(texts.text("kubernetes.image", image).await?),
             (None, None) => None,
         };
         if let Some(image) = image {
@@ -103,16 +105,17 @@ impl Values {
         let mut app = serde_json::to_value(settings).map_err(|error| {
             RenderError::Trouble(format!("the settings cannot be handed to templates: {error}"))
         })?;
-        let mut env = Map::new();
-        for (name, template) in &settings.env {
-            env.insert(name.to_string(), json!(texts.text(&format!("kubernetes.env.{name}"), template)?));
-        }
-        app["env"] = Value::Object(env);
-        let args: Result<Vec<_>, _> =
-            settings.args.iter().map(|template| texts.text("kubernetes.args", template)).collect();
-        app["args"] = json!(args?);
-        if let Some(image) = settings.seed.as_ref().and_then(|seed| seed.image.as_ref()) {
-            app["seed"]["image"] = json!(texts.text("kubernetes.seed.image", image)?);
+        let source = |place: String, text: &str| Source { place, text: text.to_owned() };
+        let env = settings.env.iter().map(|(name, text)| source(format!("kubernetes.env.{name}"), text));
+        let args = settings.args.iter().map(|text| source(String::from("kubernetes.args"), text));
+        let seed = settings.seed.as_ref().and_then(|seed| seed.image.as_deref());
+        let seed = seed.map(|text| source(String::from("kubernetes.seed.image"), text));
+        let mut written = texts.texts(env.chain(args).chain(seed).collect()).await?.into_iter();
+        let names = settings.env.keys().map(ToString::to_string);
+        app["env"] = json!(names.zip(written.by_ref().map(Value::from)).collect::<Map<_, _>>());
+        app["args"] = json!(written.by_ref().take(settings.args.len()).collect::<Vec<_>>());
+        if let Some(image) = written.next() {
+            app["seed"]["image"] = json!(image);
         }
         context["app"] = app;
         context["secret_name"] = json!(SECRET);

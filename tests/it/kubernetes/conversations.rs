@@ -303,5 +303,29 @@ async fn what_an_admission_webhook_refuses_is_told_in_its_words() {
     let _admission = cluster.asks_before_creating("deployments", &town.namespace(mr), refuse).await;
     town.pass(mr).await;
     town.world.becomes(mr, "failed").await;
-    town.says(mr, &["Deployment", "by order of the mayor"]).await;
+    let words = [
+        "Deployment `web`: the admission webhook `admission.test.example.com` refuses it",
+        "no more shops, by order of the mayor",
+    ];
+    town.says(mr, &words).await;
+}
+
+#[tokio::test]
+async fn a_template_that_doubles_a_text_is_refused_and_takes_none_of_the_servers_memory() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let town = Town::start(cluster, "doubled").await;
+    let mr = town.open("feature", &App::works(1)).await;
+    let bomb = format!("{{% set x = title %}}\n{}kind: {{{{ x }}}}\n", "{% set x = x ~ x %}\n".repeat(40));
+    town.world.gitlab.push("feature", &[(".greenroom/k8s/bomb.yaml", &bomb)]).await;
+    town.pass(mr).await;
+    town.world.becomes(mr, "failed").await;
+    town.says(mr, &[".greenroom/k8s/bomb.yaml:", "it takes more than 128 MiB of memory"]).await;
+    let peak = town.world.greenroom.peak_memory();
+    assert!(peak < 256 << 20, "the server took {} MiB", peak >> 20);
+    // It goes on as ever.
+    town.update(mr, "feature", &App::works(2)).await;
+    town.world.gitlab.push("feature", &[(".greenroom/k8s/bomb.yaml", "# nothing\n")]).await;
+    town.pass(mr).await;
+    town.world.becomes(mr, "ready").await;
+    town.serves(mr, &App::works(2)).await;
 }

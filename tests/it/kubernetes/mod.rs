@@ -3,7 +3,10 @@
 mod bench;
 mod checks;
 mod conversations;
+mod credentials;
 mod images;
+mod installation;
+mod moves;
 mod outage;
 mod plan;
 mod registry;

@@ -128,6 +128,14 @@ impl Greenroom {
         }
     }
 
+    /// The most memory that it had at any time since its start, bytes; without that of its children.
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.child.lock().unwrap().as_ref().map(Child::id).expect("greenroom runs");
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        1024 * peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    }
+
     /// Whether the setting is given.
     pub fn has(&self, setting: &str) -> bool {
         self.settings.iter().any(|(name, _)| name == setting)

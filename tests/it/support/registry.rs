@@ -282,7 +282,7 @@ impl State {
 }
 
 /// The token for a repository; opaque to its bearer.
-fn pass(repository: &str) -> String {
+pub fn pass(repository: &str) -> String {
     hex::encode(Sha256::digest(format!("pull {repository}")))
 }
 

@@ -18,7 +18,11 @@ use bytes::Bytes;
 use globset::{Glob, GlobMatcher};
 use http::{HeaderMap, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinHandle};
 use url::Url;
@@ -326,10 +330,11 @@ fn bare(path: &str) -> &str {
 }
 
 /// Serves HTTP on the listener until dropped. A handler's error breaks the connection without an answer.
-pub async fn serve<H, F>(listener: TcpListener, handler: H)
+pub async fn serve<H, F, B>(listener: TcpListener, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<Response<Full<Bytes>>>> + Send + 'static,
+    F: Future<Output = Result<Response<B>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let mut connections = tokio::task::JoinSet::new();
     loop {

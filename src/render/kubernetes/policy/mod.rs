@@ -19,7 +19,7 @@ use crate::render::Manifest;
 /// Kinds that a preview may have, by group.
 const KINDS: [(&str, &[&str]); 7] = [
     ("", &["ConfigMap", "PersistentVolumeClaim", "Pod", "Secret", "Service", "ServiceAccount"]),
-    ("apps", &["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
+    ("apps", &["DaemonSet", "Deployment", "StatefulSet"]),
     ("autoscaling", &["HorizontalPodAutoscaler"]),
     ("batch", &["CronJob", "Job"]),
     ("gateway.networking.k8s.io", &["HTTPRoute"]),
@@ -202,6 +202,13 @@ impl ManifestRules {
         let group = api.rsplit_once('/').map_or("", |(group, _)| group);
         if OF_THE_CLUSTER.contains(&kind) || group == "rbac.authorization.k8s.io" {
             return Err(fault("kind", "is not of a namespace, or gives rights; previews may have neither"));
+        }
+        if group == "apps" && kind == "ReplicaSet" {
+            // Those of Deployments are watched by their metadata alone.
+            return Err(fault(
+                "kind",
+                "is what Deployments make, and whether it is ready by itself is not seen; write a Deployment",
+            ));
         }
         let usual = KINDS.iter().any(|(known, kinds)| *known == group && kinds.contains(&kind));
         let full = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };

@@ -7,7 +7,7 @@ fn workloads(spec: &Value) -> Vec<Value> {
     let template = json!({ "metadata": {"labels": {"a": "b"}}, "spec": spec });
     let object = |api: &str, kind: &str, spec: Value| json!({ "apiVersion": api, "kind": kind, "metadata": {"name": "a"}, "spec": spec });
     let mut all = vec![object("v1", "Pod", spec.clone())];
-    for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"] {
+    for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         all.push(object("apps/v1", kind, json!({ "template": template })));
     }
     all.push(object("batch/v1", "Job", json!({ "template": template })));

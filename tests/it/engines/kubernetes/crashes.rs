@@ -108,7 +108,7 @@ async fn a_cluster_that_does_not_let_us_in_says_so() {
     let error = room.kubernetes.status(&web).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the cluster `test` did not read what is there: it does not accept greenroom's credentials (401)"
+        "the cluster `test` did not show what is there: it does not accept greenroom's credentials (401)"
     );
     let rules = json!([
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},

@@ -6,14 +6,10 @@ use greenroom::engine::{
 };
 use serde_json::{Value, json};
 
-use super::{App, Bench, IMAGE, Room, deployment, errand, fresh, order, profile, service};
+use super::{App, Bench, IMAGE, Room, deployment, fresh, order, profile, service};
 use crate::{
     engines::{run, settled, stopped},
-    support::{
-        PATIENCE,
-        cluster::{Cluster, kubelet::Says},
-        until,
-    },
+    support::{PATIENCE, cluster::Cluster, until},
 };
 
 #[tokio::test]
@@ -79,57 +75,6 @@ async fn a_first_deploy_of_seven_objects_takes_ten_requests_at_most() {
     let watches =
         room.cluster.requests_of("engine-budget").into_iter().filter(|it| it.verb == "watch").count();
     assert!(watches <= 12, "{watches} watches");
-}
-
-/// What the engine needs for the kinds of a plain web app; the kinds that an operator allows beyond them come on top.
-fn least() -> Value {
-    let rule = |group: &str, resources: Value, verbs: Value| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
-    let write = json!(["list", "watch", "get", "create", "patch", "delete"]);
-    json!([
-        rule("", json!(["namespaces"]), write.clone()),
-        rule("", json!(["configmaps", "services", "resourcequotas", "limitranges"]), write.clone()),
-        // What may be changed may be seen; to list or to read them is not needed.
-        rule("", json!(["secrets"]), json!(["create", "patch", "delete"])),
-        rule("", json!(["pods"]), json!(["list", "watch"])),
-        rule("", json!(["pods/log"]), json!(["get"])),
-        rule("", json!(["events"]), json!(["list"])),
-        rule("", json!(["persistentvolumes"]), json!(["list", "delete"])),
-        rule("apps", json!(["deployments"]), write.clone()),
-        rule("batch", json!(["jobs"]), write.clone()),
-        rule("apps", json!(["replicasets"]), json!(["list", "watch"])),
-        rule("networking.k8s.io", json!(["networkpolicies", "ingresses"]), write),
-    ])
-}
-
-#[tokio::test]
-async fn an_account_with_few_rights_is_enough() {
-    let Some(cluster) = Cluster::start().await else { return };
-    let kubeconfig = cluster.account("engine-least", &least()).await;
-    let room = Room::with(cluster, cluster.client_of(&kubeconfig).await, "least");
-    let (web, _) = fresh();
-    let mut given = profile();
-    given.secrets = [("TOKEN".to_owned(), "hush-hush".into())].into();
-    let broken = Says::CrashLoop.image("registry.test/acme");
-    for (sha, image) in [('a', IMAGE), ('b', broken.as_str()), ('c', IMAGE)] {
-        let objects = vec![deployment("web", image, json!({})), service("web"), super::ingress("web")];
-        let next = order(&web, sha, objects, given.clone());
-        room.kubernetes.plan(&next).await.unwrap();
-        run(&*room.kubernetes, next).await;
-        room.kubernetes.logs(&web, 30).await.unwrap();
-    }
-    room.kubernetes.run(&errand(&web, "first", true)).await.unwrap();
-    room.kubernetes.run(&errand(&web, "second", false)).await.unwrap();
-    room.kubernetes.sleep(&web).await.unwrap();
-    room.kubernetes.wake(&web).await.unwrap();
-    room.kubernetes.foreign().await.unwrap();
-    stopped(&*room.kubernetes, &web).await;
-    let refused: Vec<String> = cluster
-        .requests_of("engine-least")
-        .into_iter()
-        .filter(|request| request.status == 403)
-        .map(|request| format!("{} {}", request.verb, request.resource))
-        .collect();
-    assert_eq!(refused, [""; 0]);
 }
 
 #[tokio::test]

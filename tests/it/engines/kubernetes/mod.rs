@@ -4,6 +4,8 @@ mod conversations;
 mod crashes;
 mod diagnosis;
 mod guards;
+mod presets;
+mod rights;
 
 use std::{
     collections::BTreeMap,

@@ -194,18 +194,8 @@ startTime: "{NOW}"
 conditions:
 - {{type: Initialized, status: "True", lastTransitionTime: "{NOW}"}}
 {unready}
-containerStatuses:
-{{{{ range .spec.containers }}}}
-- name: {{{{ .name | Quote }}}}
-  image: {{{{ .image | Quote }}}}
-  imageID: ""
-  ready: false
-  started: {running}
-  restartCount: {restarts}
-  state: {state}
-  lastState: {last}
-{{{{ end }}}}
-"#,
+{containers}"#,
+        containers = statuses("containers", (false, running), restarts, &format!("state: {state}\n  lastState: {last}")),
         unready = ["Ready", "ContainersReady"]
             .map(|kind| format!(
                 r#"- {{type: {kind}, status: "False", reason: ContainersNotReady, lastTransitionTime: "{NOW}"}}"#
@@ -221,6 +211,32 @@ containerStatuses:
     stage(&format!("kubelet-says-{}", what.word()), "Pod", &when, &next)
 }
 
+/// What is said of each of a pod's `containers` or `initContainers`: whether it is ready and was started, how often it was
+/// started again, and its state.
+fn statuses(containers: &str, (ready, started): (bool, bool), restarts: u8, state: &str) -> String {
+    let key = format!("{}Statuses", containers.trim_end_matches('s'));
+    format!(
+        r#"{key}:
+{{{{ range .spec.{containers} }}}}
+- name: {{{{ .name | Quote }}}}
+  image: {{{{ .image | Quote }}}}
+  imageID: ""
+  ready: {ready}
+  started: {started}
+  restartCount: {restarts}
+  {state}
+{{{{ end }}}}
+"#
+    )
+}
+
+/// The state of a container whose program has ended well.
+fn completed() -> String {
+    format!(
+        r#"state: {{terminated: {{exitCode: 0, reason: Completed, startedAt: "{NOW}", finishedAt: "{NOW}"}}}}"#
+    )
+}
+
 const ADDRESSES: &str = "hostIP: {{ NodeIPWith .spec.nodeName | Quote }}
 podIP: {{ PodIPWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace | Quote }}";
 
@@ -234,27 +250,14 @@ conditions:
 - {{type: Initialized, status: "True", lastTransitionTime: "{NOW}"}}
 - {{type: Ready, status: "True", lastTransitionTime: "{NOW}"}}
 - {{type: ContainersReady, status: "True", lastTransitionTime: "{NOW}"}}
-containerStatuses:
-{{{{ range .spec.containers }}}}
-- name: {{{{ .name | Quote }}}}
-  image: {{{{ .image | Quote }}}}
-  imageID: ""
-  ready: true
-  started: true
-  restartCount: 0
-  state: {{running: {{startedAt: "{NOW}"}}}}
-{{{{ end }}}}
-initContainerStatuses:
-{{{{ range .spec.initContainers }}}}
-- name: {{{{ .name | Quote }}}}
-  image: {{{{ .image | Quote }}}}
-  imageID: ""
-  ready: true
-  started: false
-  restartCount: 0
-  state: {{terminated: {{exitCode: 0, reason: Completed, startedAt: "{NOW}", finishedAt: "{NOW}"}}}}
-{{{{ end }}}}
-"#
+{containers}{before}"#,
+        containers = statuses(
+            "containers",
+            (true, true),
+            0,
+            &format!(r#"state: {{running: {{startedAt: "{NOW}"}}}}"#)
+        ),
+        before = statuses("initContainers", (true, false), 0, &completed()),
     );
     let when = [has_no(SAID), has_no(DELETED), is(PHASE, "Pending"), is_not(READY, "True")];
     stage("pod-is-ready", "Pod", &when, &json!({ "statusTemplate": status }))
@@ -267,17 +270,8 @@ phase: Succeeded
 conditions:
 - {{type: Ready, status: "False", reason: PodCompleted, lastTransitionTime: "{NOW}"}}
 - {{type: ContainersReady, status: "False", reason: PodCompleted, lastTransitionTime: "{NOW}"}}
-containerStatuses:
-{{{{ range .spec.containers }}}}
-- name: {{{{ .name | Quote }}}}
-  image: {{{{ .image | Quote }}}}
-  imageID: ""
-  ready: false
-  started: false
-  restartCount: 0
-  state: {{terminated: {{exitCode: 0, reason: Completed, startedAt: "{NOW}", finishedAt: "{NOW}"}}}}
-{{{{ end }}}}
-"#
+{containers}"#,
+        containers = statuses("containers", (false, false), 0, &completed()),
     );
     let when =
         [has_no(SAID), has_no(DELETED), is(PHASE, "Running"), is(".metadata.ownerReferences.[].kind", "Job")];

@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod kubelet;
 mod process;
+pub mod rancher;
 mod requests;
 
 use std::{
@@ -360,6 +361,12 @@ impl Cluster {
     /// The API server takes connections and answers nothing, until [`Self::thaw_api`].
     pub fn freeze_api(&self) {
         self.servers.api.signal(Signal::STOP);
+    }
+
+    /// The same for a hook, which outlives the borrow.
+    pub fn freeze_switch(&self) -> impl Fn() + Send + Sync + 'static {
+        let api = self.servers.api.clone();
+        move || api.signal(Signal::STOP)
     }
 
     /// Ends what [`Self::freeze_api`] began.
