@@ -125,6 +125,6 @@ fn values_of(flags: &Flags) -> Result<Values, Failure> {
         image: flags.image.clone(),
         configured: configured.collect::<BTreeMap<_, _>>(),
         // What is printed must not be the password of anything.
-        password_key: SecretString::from("offline"),
+        password_key: Some(SecretString::from("offline")),
     })
 }

@@ -34,6 +34,7 @@
 
 mod act;
 mod admission;
+mod alone;
 mod apply;
 mod awaited;
 mod brake;
@@ -60,6 +61,7 @@ mod unseen;
 mod uploads;
 
 pub use admission::{Admitted, Jobs, Refusal};
+pub use alone::{Alone, AloneError};
 pub use awaited::Awaited;
 pub use brake::{Brake, BrakeState};
 pub use controller::{Controller, Links, Parts};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 
-use super::{Job, JobFlags, Outcome, archive};
+use super::{Desk, Job, JobFlags, Outcome, archive};
 use crate::cli::Failure;
 
 #[derive(Debug, clap::Args)]
@@ -16,13 +16,19 @@ pub(in crate::cli) struct Flags {
 }
 
 pub(in crate::cli) async fn run(flags: Flags) -> Result<(), Failure> {
-    let job = Job::new(flags.job)?;
-    if job.settings.merge_train {
+    let job = Job::new(flags.job).await?;
+    if job.merge_train {
         job.log.line("this pipeline is that of a merge train: what is about to be merged gets no preview");
         return Ok(());
     }
     let section = job.log.open("greenroom_deploy", "Deploying the preview");
     let archive = match flags.folder {
+        Some(_) if matches!(job.desk, Desk::Alone(_)) => {
+            return Err(Failure::Findings(String::from(
+                "error: a folder is served by the gateway of a server, and this job has none to ask\nhint: set GREENROOM_SERVER \
+                 (the include's input `server`), or use `greenroom deploy` without a folder",
+            )));
+        }
         Some(folder) => {
             let packed = tokio::task::spawn_blocking(move || archive::pack(&folder)).await??;
             job.log.line(&format!("{} files, {} KiB packed", packed.files, packed.bytes.div_ceil(1024)));
@@ -30,9 +36,8 @@ pub(in crate::cli) async fn run(flags: Flags) -> Result<(), Failure> {
         }
         None => None,
     };
-    let answer = job.server.ask("api/v1/jobs/deploy", &job.named(), archive.as_ref()).await?;
-    let order = answer["order"].as_str().unwrap_or_default();
-    let (end, shown) = job.follow(&answer, &format!("order={order}")).await?;
+    let answer = job.deploy(archive.as_ref()).await?;
+    let (end, shown) = job.follow(&answer).await?;
     job.log.close(section);
     job.log.outcome(&end, end.url.as_deref().unwrap_or("the preview is ready"));
     job.leave(&end, &shown)?;

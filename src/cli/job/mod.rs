@@ -1,5 +1,7 @@
-//! Verbs in a job of GitLab CI: the server does the work, the job shows how it goes and ends as it ends.
+//! Verbs in a job of GitLab CI: the server does the work, or the job itself where there is none; the job shows how it goes and
+//! ends as it ends.
 
+mod alone;
 mod archive;
 mod deploy;
 mod dotenv;
@@ -18,23 +20,28 @@ pub(super) use deploy::{Flags, run};
 
 use super::check::Format;
 use super::{Failure, output};
-use crate::settings::{JobSettings, job_settings};
+use crate::settings::{Way, job_settings};
+use alone::Alone;
+use archive::Packed;
 use log::Log;
 use server::Server;
 
 /// How a job asks, and what it leaves behind.
 #[derive(Debug, clap::Args)]
 pub(super) struct JobFlags {
-    /// The server. Default: GREENROOM_SERVER.
+    /// The server. Default: GREENROOM_SERVER. Without one, and with GREENROOM_INSTANCE, the job does the work itself.
     #[arg(long, value_name = "URL")]
     server: Option<Url>,
+    /// A `greenroom.toml`, for a job that does the work itself. Default: GREENROOM_CONFIG.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The number of the merge request. Default: that of the pipeline, else those of its branch.
     #[arg(long, value_name = "IID")]
     merge_request: Option<u64>,
     /// Where GREENROOM_URL, GREENROOM_NAME and GREENROOM_STATE are written for `artifacts:reports:dotenv`.
     #[arg(long, value_name = "FILE")]
     dotenv: Option<PathBuf>,
-    /// How long the job waits, in seconds. The server goes on without it.
+    /// How long the job waits, in seconds. A server goes on without it.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
     timeout: u64,
     /// How the outcome is printed; as JSON, what happens goes to stderr.
@@ -68,41 +75,85 @@ enum Outcome {
 
 /// A job that has what it needs.
 struct Job {
-    settings: JobSettings,
-    server: Server,
+    merge_requests: Vec<u64>,
+    merge_train: bool,
+    desk: Desk,
     log: Log,
     flags: JobFlags,
 }
 
+/// Who does the work.
+enum Desk {
+    Server(Server),
+    Alone(Box<Alone>),
+}
+
 impl Job {
-    fn new(flags: JobFlags) -> Result<Self, Failure> {
-        let settings = job_settings(flags.server.clone(), flags.merge_request)
+    async fn new(flags: JobFlags) -> Result<Self, Failure> {
+        let settings = job_settings(flags.server.clone(), flags.merge_request, flags.config.clone())
             .map_err(|problems| Failure::Findings(problems.to_string()))?;
-        let server = Server::new(&settings)?;
         let log = Log::new(&settings, flags.output);
-        Ok(Self { settings, server, log, flags })
+        let desk = match settings.way {
+            Way::Server(access) => Desk::Server(Server::new(access)?),
+            Way::Alone(alone) => Desk::Alone(Box::new(Alone::open(*alone).await?)),
+        };
+        Ok(Self {
+            merge_requests: settings.merge_requests,
+            merge_train: settings.merge_train,
+            desk,
+            log,
+            flags,
+        })
+    }
+
+    /// Asks for a deploy; what is known of it.
+    async fn deploy(&self, archive: Option<&Packed>) -> Result<Value, Failure> {
+        match &self.desk {
+            Desk::Server(server) => server.ask("api/v1/jobs/deploy", &self.named(), archive).await,
+            Desk::Alone(alone) => alone.deploy(&self.merge_requests).await,
+        }
+    }
+
+    /// Asks for a stop; what is known of the preview.
+    async fn stop(&self) -> Result<Value, Failure> {
+        match &self.desk {
+            Desk::Server(server) => server.ask("api/v1/jobs/stop", &self.named(), None).await,
+            Desk::Alone(alone) => alone.stop(&self.merge_requests).await,
+        }
     }
 
     /// The merge requests as the server takes them.
     fn named(&self) -> String {
-        let iids: Vec<_> = self.settings.merge_requests.iter().map(u64::to_string).collect();
+        let iids: Vec<_> = self.merge_requests.iter().map(u64::to_string).collect();
         format!("mr={}", iids.join(","))
     }
 
-    /// Shows how it goes until it is decided; what is asked for is named by `query`.
-    async fn follow(&self, answer: &Value, query: &str) -> Result<(End, Value), Failure> {
-        let (project, iid) = (&answer["project_id"], &answer["mr_iid"]);
-        let path = format!("api/v1/jobs/previews/{project}/{iid}/events?{query}");
+    /// Shows how it goes until it is decided: how what was answered comes out.
+    async fn follow(&self, answer: &Value) -> Result<(End, Value), Failure> {
         let limit = Duration::from_secs(self.flags.timeout);
-        let told = tokio::time::timeout(limit, follow::follow(&self.server, &self.log, &path)).await;
-        let end = told.map_err(|_| {
-            Failure::Unavailable(anyhow::anyhow!(
-                "it is not decided after {} s; the server goes on, and the merge request tells how it ends",
-                limit.as_secs()
-            ))
-        })??;
+        let order = answer["order"].as_str();
+        let follow = async {
+            match &self.desk {
+                Desk::Server(server) => {
+                    let (project, iid) = (&answer["project_id"], &answer["mr_iid"]);
+                    let order = order.map(|order| format!("order={order}")).unwrap_or_default();
+                    let path = format!("api/v1/jobs/previews/{project}/{iid}/events?{order}");
+                    follow::follow(server, &self.log, &path).await
+                }
+                Desk::Alone(alone) => alone.follow(&self.log, answer).await,
+            }
+        };
+        let end = tokio::time::timeout(limit, follow).await.map_err(|_| self.late(limit))??;
         let parsed = serde_json::from_value(end.clone())?;
         Ok((parsed, end))
+    }
+
+    fn late(&self, limit: Duration) -> Failure {
+        let goes_on = match &self.desk {
+            Desk::Server(_) => "the server goes on, and the merge request tells how it ends",
+            Desk::Alone(_) => "what was begun stays as it is; run the job again to go on",
+        };
+        Failure::Unavailable(anyhow::anyhow!("it is not decided after {} s; {goes_on}", limit.as_secs()))
     }
 
     /// Leaves the outcome where GitLab and scripts look for it.
@@ -119,9 +170,9 @@ impl Job {
 
 /// `greenroom stop` in a job.
 pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
-    let job = Job::new(flags)?;
+    let job = Job::new(flags).await?;
     let section = job.log.open("greenroom_stop", "Taking the preview away");
-    let answer = job.server.ask("api/v1/jobs/stop", &job.named(), None).await?;
+    let answer = job.stop().await?;
     let (end, shown) = if answer["name"].is_null() {
         let reason = String::from("there is no preview to stop");
         let end =
@@ -131,7 +182,7 @@ pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
             serde_json::json!({ "outcome": "done", "state": "stopped", "reason": "there is no preview to stop" }),
         )
     } else {
-        job.follow(&answer, "").await?
+        job.follow(&answer).await?
     };
     job.log.close(section);
     job.log.outcome(&end, "the preview is gone");

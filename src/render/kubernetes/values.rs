@@ -43,8 +43,8 @@ pub struct Values {
     pub image: Option<String>,
     /// What the operator says of the project.
     pub configured: BTreeMap<String, Value>,
-    /// What passwords are derived from: a secret of the server's own that stays.
-    pub password_key: SecretString,
+    /// What passwords are derived from: a secret of the server's own that stays. Without it there are none.
+    pub password_key: Option<SecretString>,
 }
 
 impl Values {
@@ -63,13 +63,15 @@ impl Values {
             "title": self.title,
             "branch": self.branch,
             "author": self.author,
-            "password": self.password(),
         });
+        if let Some(password) = self.password() {
+            values["password"] = json!(password);
+        }
         if let Some(image) = &self.registry_image {
             values["registry_image"] = json!(image);
         }
         for (name, value) in &self.configured {
-            if values.get(name).is_some() || ["app", "image"].contains(&name.as_str()) {
+            if values.get(name).is_some() || ["app", "image", "password"].contains(&name.as_str()) {
                 let problem =
                     format!("the value {name} is greenroom's own; call the configured one something else");
                 return Err(RenderError::Trouble(problem));
@@ -131,12 +133,12 @@ impl Values {
     }
 
     /// A password that stays the same as long as the preview has its name, and tells nothing of others'.
-    fn password(&self) -> String {
-        let key = self.password_key.expose_secret().as_bytes();
+    fn password(&self) -> Option<String> {
+        let key = self.password_key.as_ref()?.expose_secret().as_bytes();
         // HMAC takes keys of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
         mac.update(b"greenroom password\0");
         mac.update(self.name.as_str().as_bytes());
-        hex::encode(&mac.finalize().into_bytes()[..16])
+        Some(hex::encode(&mac.finalize().into_bytes()[..16]))
     }
 }
