@@ -40,6 +40,9 @@ pub struct Release {
     /// SHA-256 of what the operator's settings add to it, in hexadecimal, for an engine that they add to.
     #[serde(default)]
     pub settings: Option<String>,
+    /// Whether a CI job deployed it without the server.
+    #[serde(default)]
+    pub by_job: bool,
 }
 
 impl Release {
@@ -56,6 +59,7 @@ impl Release {
             settled_at: Some(serving.since),
             failure: None,
             settings: None,
+            by_job: false,
         }
     }
 

@@ -7,7 +7,9 @@ use super::desired::{
     Decision, Desired, Facts, FileFact, HeadFact, desired, end_of_life, is_held_by_operator, wanted_place,
 };
 use super::plan::outcome;
-use super::{apply, commit_status, foreign, intent, observe, orders, places, sweep, unreachable, unseen};
+use super::{
+    apply, commit_status, elsewhere, foreign, intent, observe, orders, places, sweep, unreachable, unseen,
+};
 use crate::engine::Progress;
 use crate::gitlab::EnvironmentState;
 use crate::preview::{
@@ -139,12 +141,18 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
                 sweep::take_over(parts, &mut record).await?;
                 notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
             }
+            if order.is_none() && !merge_request.state.is_over() {
+                elsewhere::notice(parts, &mut record, &merge_request).await?;
+            }
             Some(record)
         }
         None => None,
     };
     let Decided { mut decision, file, changes, place } =
         decide(parts, &merge_request, record.as_ref(), order).await?;
+    if order.is_none() {
+        elsewhere::leave(parts, record.as_ref(), &merge_request, &mut decision).await?;
+    }
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
         orders::refuse(parts, key, order, "its head has no `.greenroom.yml`, so it gets no preview").await?;
@@ -181,6 +189,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         keep(parts, &mut record, &mut saved).await?;
     }
     orders::own_environment(parts, &mut record).await?;
+    elsewhere::own_environment(parts, &mut record).await?;
     let young = |created: i64| created >= parts.born && now - created < YOUNG;
     let note = NoteCheck {
         exists: thorough || now - record.note_seen_at >= NOTE_TRUST,

@@ -42,6 +42,7 @@ mod commit_status;
 mod controller;
 mod deploy;
 mod desired;
+mod elsewhere;
 mod engines;
 mod foreign;
 mod intent;

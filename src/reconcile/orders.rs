@@ -8,7 +8,7 @@ use super::apply;
 use super::controller::Parts;
 use super::desired::{Decision, HeadFact};
 use super::look::Error;
-use super::observe;
+use super::{elsewhere, observe};
 use crate::preview::{HoldOrigin, JobOrder, MergeRequest, MrKey, Preview, ProjectId};
 use crate::render::{ProjectFile, WaitFor, Workload};
 use crate::store::KeptOrder;
@@ -69,7 +69,8 @@ pub(super) async fn leave_to_jobs(
     project: ProjectId,
     file: &mut ProjectFile,
 ) -> Result<bool, Error> {
-    let waits = order.is_none() && parts.store.has_orders(project).await?;
+    let usual = parts.store.has_orders(project).await? || elsewhere::is_usual(parts, project).await?;
+    let waits = order.is_none() && usual;
     if waits {
         file.wait_for = WaitFor::Pipeline;
     }

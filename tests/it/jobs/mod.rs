@@ -1,5 +1,7 @@
 //! Deploys as jobs of a pipeline ask for them: with the ID token that GitLab gives a job, and nothing else.
 
+mod alone;
+mod both;
 mod deploy;
 mod include;
 mod tokens;

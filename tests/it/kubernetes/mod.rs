@@ -5,4 +5,4 @@ mod conversations;
 mod images;
 mod outage;
 mod registry;
-mod town;
+pub mod town;

@@ -53,8 +53,8 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     let key = (id(), id()).prop_map(|(project_id, iid)| MrKey { project_id, iid });
     let serving = (sha(), any::<i64>()).prop_map(|(sha, since)| Serving { sha, since });
     let texts = [option::of(text()), option::of(text())];
-    let release = (sha(), id(), text(), any::<i64>(), any::<Option<i64>>(), texts).prop_map(
-        |(sha, job_id, digest, submitted_at, settled_at, [failure, settings])| Release {
+    let release = (sha(), id(), text(), any::<i64>(), any::<Option<i64>>(), texts, any::<bool>()).prop_map(
+        |(sha, job_id, digest, submitted_at, settled_at, [failure, settings], by_job)| Release {
             sha,
             job_id,
             digest,
@@ -62,6 +62,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             settled_at,
             failure,
             settings,
+            by_job,
         },
     );
     let deployment = (any::<Option<u64>>(), sha(), text(), any::<bool>())
