@@ -115,8 +115,8 @@ pub(super) async fn head(
     }
     match order {
         Some(order) if order.upload.is_some() => Ok(HeadFact::Pipeline(order.head(names))),
-        Some(_) => Ok(match observe::head(&parts.forge, merge_request, file).await? {
-            HeadFact::Pipeline(head) => HeadFact::Pipeline(head.so_far(&names)),
+        Some(order) => Ok(match observe::head(&parts.forge, merge_request, file).await? {
+            HeadFact::Pipeline(head) => HeadFact::Pipeline(head.so_far(order.job_id, &names)),
             other => other,
         }),
         None => Ok(observe::head(&parts.forge, merge_request, file).await?),

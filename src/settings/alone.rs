@@ -13,7 +13,7 @@ use super::cluster::{self, Access, Cluster};
 use super::layer::environment_variable;
 use super::{Projects, Rate, Reader};
 use crate::outgoing::Roots;
-use crate::preview::DEFAULT_CLUSTER;
+use crate::preview::{DEFAULT_CLUSTER, EngineKind};
 
 /// What a verb needs that works without a server.
 #[derive(Debug)]
@@ -83,6 +83,10 @@ impl Reader {
             }
         };
         let clusters = self.kubeconfig();
+        if variables.greenroom_engine == Some(EngineKind::Static) {
+            let remedy = "set GREENROOM_SERVER (the include's input `server`) and let the job ask that";
+            self.problem("GREENROOM_ENGINE", "is `static`, which a server's gateway serves", remedy);
+        }
         let password_key = self.layers.get("password_key").map(|value| SecretString::from(value.text));
         let artifact_max_bytes = self.artifact_max_bytes();
         Some(AloneSettings {

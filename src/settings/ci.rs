@@ -10,7 +10,7 @@ use super::address::web_url;
 use super::layer::{Layer, Layers, environment_variables};
 use super::{AloneSettings, Problems, Reader};
 use crate::outgoing::Roots;
-use crate::preview::{Sha, merge_request_of_environment};
+use crate::preview::{EngineKind, Sha, merge_request_of_environment};
 
 /// What a verb needs that runs in a job.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct JobSettings {
     pub way: Way,
     /// The merge requests that the job says it is for; GitLab is asked whether that is so.
     pub merge_requests: Vec<u64>,
+    /// The engine that the job is for, where that is known.
+    pub engine: Option<EngineKind>,
     /// Whether the pipeline is that of a merge train, whose commit gets no preview.
     pub merge_train: bool,
     /// Whether GitLab shows what is printed.
@@ -80,6 +82,7 @@ pub(super) struct Variables {
     greenroom_server: Option<String>,
     greenroom_id_token: Option<String>,
     greenroom_instance: Option<String>,
+    pub(super) greenroom_engine: Option<EngineKind>,
     greenroom_config: Option<PathBuf>,
     gitlab_ci: Option<String>,
     no_color: Option<String>,
@@ -162,6 +165,7 @@ pub fn job_settings(
         Some(way) if reader.problems.is_empty() => Ok(JobSettings {
             way,
             merge_requests: merge_request.map_or_else(|| variables.merge_requests(), |iid| vec![iid]),
+            engine: variables.greenroom_engine,
             merge_train: variables.ci_merge_request_event_type.as_deref() == Some("merge_train"),
             in_gitlab: variables.gitlab_ci.as_deref() == Some("true"),
             no_color: variables.no_color.is_some(),

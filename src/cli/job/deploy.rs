@@ -6,6 +6,7 @@ use anyhow::anyhow;
 
 use super::{Desk, Job, JobFlags, Outcome, archive};
 use crate::cli::Failure;
+use crate::preview::EngineKind;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Flags {
@@ -21,14 +22,19 @@ pub(in crate::cli) async fn run(flags: Flags) -> Result<(), Failure> {
         job.log.line("this pipeline is that of a merge train: what is about to be merged gets no preview");
         return Ok(());
     }
+    if flags.folder.is_some() && matches!(job.desk, Desk::Alone(_)) {
+        return Err(Failure::Findings(String::from(
+            "error: a folder is served by the gateway of a server, and this job has none to ask\nhint: set GREENROOM_SERVER (the \
+             include's input `server`), or use `greenroom deploy` without a folder",
+        )));
+    }
+    if flags.folder.is_some() && job.engine == Some(EngineKind::Kubernetes) {
+        return Err(Failure::Findings(String::from(
+            "error: the engine `kubernetes` (GREENROOM_ENGINE) takes no folder\nhint: use `greenroom deploy` without one",
+        )));
+    }
     let section = job.log.open("greenroom_deploy", "Deploying the preview");
     let archive = match flags.folder {
-        Some(_) if matches!(job.desk, Desk::Alone(_)) => {
-            return Err(Failure::Findings(String::from(
-                "error: a folder is served by the gateway of a server, and this job has none to ask\nhint: set GREENROOM_SERVER \
-                 (the include's input `server`), or use `greenroom deploy` without a folder",
-            )));
-        }
         Some(folder) => {
             let packed = tokio::task::spawn_blocking(move || archive::pack(&folder)).await??;
             job.log.line(&format!("{} files, {} KiB packed", packed.files, packed.bytes.div_ceil(1024)));

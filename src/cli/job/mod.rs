@@ -20,6 +20,7 @@ pub(super) use deploy::{Flags, run};
 
 use super::check::Format;
 use super::{Failure, output};
+use crate::preview::EngineKind;
 use crate::settings::{Way, job_settings};
 use alone::Alone;
 use archive::Packed;
@@ -77,6 +78,7 @@ enum Outcome {
 struct Job {
     merge_requests: Vec<u64>,
     merge_train: bool,
+    engine: Option<EngineKind>,
     desk: Desk,
     log: Log,
     flags: JobFlags,
@@ -100,6 +102,7 @@ impl Job {
         Ok(Self {
             merge_requests: settings.merge_requests,
             merge_train: settings.merge_train,
+            engine: settings.engine,
             desk,
             log,
             flags,

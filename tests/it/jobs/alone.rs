@@ -129,16 +129,16 @@ fn ended(output: Output, dotenv: &Path) -> Ended {
 }
 
 /// A project on GitLab, a cluster, and nobody between them. Dropped in this order, as a [`World`](crate::support::world::World).
-struct Lone {
+pub struct Lone {
     wire: Wire,
     gitlab: Gitlab,
     cluster: &'static Cluster,
     name: &'static str,
-    kubeconfig: PathBuf,
+    pub kubeconfig: PathBuf,
 }
 
 impl Lone {
-    async fn start(name: &'static str) -> Option<Self> {
+    pub async fn start(name: &'static str) -> Option<Self> {
         let cluster = Cluster::start().await?;
         let gitlab = Gitlab::start_with(&format!("acme/{name}"), None).await;
         let wire = Wire::to_gitlab(&gitlab.url()).await;
@@ -146,7 +146,7 @@ impl Lone {
         Some(Self { wire, gitlab, cluster, name, kubeconfig })
     }
 
-    fn job(&self) -> Job<'_> {
+    pub fn job(&self) -> Job<'_> {
         Job {
             gitlab: &self.gitlab,
             project: format!("acme/{}", self.name),
@@ -156,22 +156,22 @@ impl Lone {
         }
     }
 
-    async fn push(&self, branch: &str, app: &App) {
+    pub async fn push(&self, branch: &str, app: &App) {
         let files = app.files();
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
         self.gitlab.push(branch, &files).await;
     }
 
-    async fn open(&self, branch: &str, app: &App) -> u64 {
+    pub async fn open(&self, branch: &str, app: &App) -> u64 {
         self.push(branch, app).await;
         self.gitlab.open_mr(branch, branch).await
     }
 
-    fn namespace(&self, mr: u64) -> String {
+    pub fn namespace(&self, mr: u64) -> String {
         format!("{}-{}-mr-{mr}", self.name, Gitlab::PROJECT)
     }
 
-    async fn runs(&self, mr: u64, app: &App) {
+    pub async fn runs(&self, mr: u64, app: &App) {
         let deployment = self.cluster.get("deployments", &self.namespace(mr), "web").await;
         let deployment = deployment.expect("the Deployment");
         let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
@@ -179,7 +179,7 @@ impl Lone {
         assert_eq!(deployment["status"]["readyReplicas"], 1, "{deployment:#}");
     }
 
-    async fn is_gone(&self, mr: u64) {
+    pub async fn is_gone(&self, mr: u64) {
         let left = self.cluster.get("namespaces", "", &self.namespace(mr)).await;
         assert!(left.is_none(), "the cluster still has {left:#?}");
         let name = format!("review/mr-{mr}");
