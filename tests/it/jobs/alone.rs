@@ -311,12 +311,26 @@ async fn what_a_job_alone_lacks_is_named_together_and_what_is_away_is_worth_anot
         let (code, text) = told(bare.output().await.unwrap());
         assert_eq!(code, Some(2), "{text}");
         insta::allow_duplicates! {
-            insta::assert_snapshot!(text.trim(), @"");
+            insta::assert_snapshot!(text.trim(), @r"
+            the settings have 4 problems
+              GREENROOM_GITLAB_TOKEN: is not set
+                hint: create an access token with scope `api` and role Developer
+              CI_PIPELINE_ID: is not set
+                hint: run it in a job of GitLab CI, which sets it
+              GREENROOM_PREVIEW_DOMAIN: is not set
+                hint: set it to the domain that has a wildcard record, such as `preview.example.com`
+              KUBECONFIG: is not set
+                hint: give the job a kubeconfig as a CI/CD variable of the type file
+            ");
         }
         let (code, text) = told(job.command(&[verb], &pipeline, pipeline.deploy).output().await.unwrap());
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("/nowhere/kubeconfig"), "{text}");
     }
+    let mut of_server = job.command(&["deploy"], &pipeline, pipeline.deploy);
+    let (code, text) = told(of_server.env("GREENROOM_ENGINE", "static").output().await.unwrap());
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("GREENROOM_ENGINE") && text.contains("GREENROOM_SERVER"), "{text}");
     let mut nobody = job.command(&["deploy"], &pipeline, pipeline.deploy);
     let (code, text) = told(nobody.env_remove("GREENROOM_INSTANCE").output().await.unwrap());
     assert_eq!(code, Some(2), "{text}");
@@ -338,4 +352,24 @@ async fn a_job_with_another_instance_id_leaves_the_others_namespaces_alone() {
     let ended = other.stop(&pipeline).await;
     assert_eq!(ended.code, 0, "{}", ended.all());
     lone.runs(mr, &App::works(1)).await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_killed_leaves_what_the_next_one_goes_on_with() {
+    let Some(lone) = Lone::start("alone-killed").await else { return };
+    let job = lone.job();
+    let mr = lone.open("feature", &App::works(1)).await;
+    let pipeline = job.pipeline(mr).await;
+    let mut verb = job.command(&["deploy"], &pipeline, pipeline.deploy).spawn().unwrap();
+    until("something is there", PATIENCE, || async {
+        lone.cluster.get("namespaces", "", &lone.namespace(mr)).await
+    })
+    .await;
+    verb.kill().await.unwrap();
+    let ended = job.deploy(&pipeline).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    lone.runs(mr, &App::works(1)).await;
+    assert_eq!(lone.gitlab.bot_notes(mr).await.len(), 1);
+    assert_eq!(job.stop(&pipeline).await.code, 0);
+    lone.is_gone(mr).await;
 }
