@@ -29,7 +29,9 @@ pub(super) async fn notice(
     record: &mut Preview,
     merge_request: &MergeRequest,
 ) -> Result<(), Error> {
-    let Some((place, head)) = record.place().zip(merge_request.sha.as_ref()) else { return Ok(()) };
+    // Nobody but a server deploys where there is no cluster.
+    let place = record.place().filter(|place| place.cluster.is_some());
+    let Some((place, head)) = place.zip(merge_request.sha.as_ref()) else { return Ok(()) };
     // What cannot be asked is unknown; the look itself tells of it.
     let Ok(status) = parts.engines.status(&place, record).await else { return Ok(()) };
     let now = parts.clock.now();
@@ -42,7 +44,7 @@ pub(super) async fn notice(
         }
         return Ok(());
     }
-    let Some(release) = foreign(record.release.as_ref(), &status, head, now) else { return Ok(()) };
+    let Some(release) = foreign(record, &status, head, now) else { return Ok(()) };
     let stopped_in_gitlab = |hold: &mut Hold| hold.origin == HoldOrigin::Gitlab;
     if record.state == State::Stopped {
         record.hold.take_if(stopped_in_gitlab);
@@ -57,7 +59,8 @@ pub(super) async fn notice(
 }
 
 /// The order of the head that the engine has and that is not ours.
-fn foreign(ours: Option<&Release>, status: &Status, head: &Sha, now: i64) -> Option<Release> {
+fn foreign(record: &Preview, status: &Status, head: &Sha, now: i64) -> Option<Release> {
+    let ours = record.release.as_ref();
     let is_ours =
         |sha: &Sha, digest: &str| ours.is_some_and(|ours| ours.sha == *sha && ours.digest == digest);
     let release = |digest: &str, settled_at| Release {
@@ -73,11 +76,16 @@ fn foreign(ours: Option<&Release>, status: &Status, head: &Sha, now: i64) -> Opt
     if let Some((sha, digest, _)) = &status.pending {
         return (sha == head && !is_ours(sha, digest)).then(|| release(digest, None));
     }
-    // Ours may not have reached the engine yet.
-    let settled = ours.is_none_or(|ours| ours.sha != *head || ours.settled_at.is_some());
-    let running = status.serving.as_ref().filter(|running| running.sha == *head)?;
-    (settled && !is_ours(&running.sha, &running.digest))
-        .then(|| release(&running.digest, Some(running.since)))
+    let running = status.serving.as_ref().filter(|it| it.sha == *head && !is_ours(&it.sha, &it.digest))?;
+    let known = record.serving.as_ref().is_some_and(|it| it.sha == running.sha && it.since == running.since);
+    let is_news = match ours {
+        None => true,
+        // Ours may not have reached the engine yet, or is why an earlier one goes on serving.
+        Some(ours) if ours.sha == *head => ours.settled_at.is_some() && ours.failure.is_none(),
+        // The head may have gone back to what serves.
+        Some(_) => !known,
+    };
+    is_news.then(|| release(&running.digest, Some(running.since)))
 }
 
 /// Leaves the head to the job that has deployed it, or is to.
@@ -163,6 +171,9 @@ fn by_job(release: &Release, status: &Status) -> Option<Desired> {
             }
         });
     }
+    if status.asleep {
+        return None;
+    }
     let serves = status.serving.as_ref().is_some_and(|it| it.sha == sha && it.digest == release.digest);
     serves.then(|| Desired::Keep(State::Ready, Reason::Ready(sha)))
 }
@@ -188,4 +199,76 @@ async fn remember(parts: &Parts, project: ProjectId) -> Result<(), Error> {
 
 fn note(project: ProjectId) -> String {
     format!("jobs_deploy:{project}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Running;
+    use crate::preview::{MrKey, Serving};
+
+    fn sha(digit: char) -> Sha {
+        Sha::parse(&digit.to_string().repeat(40)).unwrap()
+    }
+
+    /// What we ordered last: commit, digest, whether it settled, whether it failed.
+    type Ours = Option<(char, &'static str, bool, bool)>;
+
+    #[test]
+    fn only_what_is_news_and_not_ours_is_a_jobs() {
+        let serving = |of, digest: &str| Status {
+            serving: Some(Running { sha: sha(of), digest: digest.into(), since: 5 }),
+            ..Status::default()
+        };
+        let pending = |of, digest: &str| Status {
+            pending: Some((sha(of), digest.into(), Progress::Working)),
+            ..serving('9', "old")
+        };
+        let of: [(&str, Ours, Option<char>, Status, bool); 10] = [
+            ("nothing was ordered, and it serves", None, Some('a'), serving('a', "d"), true),
+            ("nothing was ordered, and it is on its way", None, None, pending('a', "d"), true),
+            ("ours serves", Some(('a', "d", true, false)), Some('a'), serving('a', "d"), false),
+            ("ours is on its way", Some(('a', "d", false, false)), None, pending('a', "d"), false),
+            ("another commit is on its way", Some(('9', "old", true, false)), None, pending('b', "d"), false),
+            (
+                "a job has deployed the head after us",
+                Some(('a', "c", true, false)),
+                Some('a'),
+                serving('a', "d"),
+                true,
+            ),
+            ("ours has not arrived yet", Some(('a', "c", false, false)), Some('a'), serving('a', "d"), false),
+            (
+                "ours failed, and an earlier one serves",
+                Some(('a', "c", true, true)),
+                Some('a'),
+                serving('a', "d"),
+                false,
+            ),
+            (
+                "the head went back to what serves",
+                Some(('b', "c", true, true)),
+                Some('a'),
+                serving('a', "d"),
+                false,
+            ),
+            (
+                "a job has deployed a new head",
+                Some(('b', "c", true, false)),
+                Some('b'),
+                serving('a', "d"),
+                true,
+            ),
+        ];
+        for (what, ours, known, status, expected) in of {
+            let mut record = Preview::new(MrKey::new(42, 7), "acme/web", ToString::to_string, 1);
+            record.serving = known.map(|known| Serving { sha: sha(known), since: 5 });
+            record.release = ours.map(|(of, digest, settled, failed)| Release {
+                settled_at: settled.then_some(3),
+                failure: failed.then(|| "no".to_owned()),
+                ..Release::found(&Serving { sha: sha(of), since: 3 }, digest)
+            });
+            assert_eq!(foreign(&record, &status, &sha('a'), 9).is_some(), expected, "{what}");
+        }
+    }
 }

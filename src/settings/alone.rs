@@ -11,7 +11,7 @@ use super::address::{domain, gitlab_base, web_url};
 use super::ci::{CiJob, Variables};
 use super::cluster::{self, Access, Cluster};
 use super::layer::environment_variable;
-use super::{Projects, Rate, Reader};
+use super::{Projects, RATE, Rate, Reader, rate};
 use crate::outgoing::Roots;
 use crate::preview::{DEFAULT_CLUSTER, EngineKind};
 
@@ -52,23 +52,10 @@ impl Reader {
     /// Reads all of it; what is missing is among the problems.
     pub(super) fn alone(&mut self, variables: &Variables) -> Option<AloneSettings> {
         let instance = self.instance();
-        let given = self.layers.get("gitlab_url").map(|value| value.text);
-        let gitlab_url = match given.or_else(|| variables.ci_server_url.clone()) {
-            Some(text) => gitlab_base(&text)
-                .map_err(|problem| {
-                    let problem = format!("`{text}` {problem}");
-                    self.problem("GREENROOM_GITLAB_URL", &problem, "use GitLab's base URL");
-                })
-                .ok(),
-            None => {
-                let remedy = "let GitLab set it, or set GREENROOM_GITLAB_URL";
-                self.problem("CI_SERVER_URL", "is not set", remedy);
-                None
-            }
-        };
+        let gitlab_url = self.gitlab_url(variables);
         let gitlab_token = self.gitlab_token();
         let gitlab_timeout = self.duration("gitlab_timeout", Duration::from_secs(1));
-        let gitlab_rate = self.gitlab_rate();
+        let gitlab_rate = self.parsed("gitlab_rate", RATE, rate::limit);
         let roots = self.roots();
         let per_project = Projects::new(&self.layers);
         let job = self.job(variables);
@@ -105,6 +92,20 @@ impl Reader {
             password_key,
             artifact_max_bytes: artifact_max_bytes?,
         })
+    }
+
+    fn gitlab_url(&mut self, variables: &Variables) -> Option<Url> {
+        let given = self.layers.get("gitlab_url").map(|value| value.text);
+        let Some(text) = given.or_else(|| variables.ci_server_url.clone()) else {
+            self.problem("CI_SERVER_URL", "is not set", "let GitLab set it, or set GREENROOM_GITLAB_URL");
+            return None;
+        };
+        gitlab_base(&text)
+            .map_err(|problem| {
+                let problem = format!("`{text}` {problem}");
+                self.problem("GREENROOM_GITLAB_URL", &problem, "use GitLab's base URL");
+            })
+            .ok()
     }
 
     fn preview_domain(&mut self, per_project: &Projects, path: &str) -> Option<String> {

@@ -109,6 +109,9 @@ pub struct Settings {
 /// Checks a signing token's form without keeping it; the message never contains the token.
 pub type TokenCheck = fn(&str) -> Result<(), String>;
 
+/// How a rate is written.
+const RATE: &str = "use `20/s`, `600/m` and so on, or `off`";
+
 /// Collects problems while values are read.
 struct Reader {
     layers: Layers,
@@ -231,7 +234,7 @@ impl Reader {
             gitlab_url.and_then(|value| self.parse(&value, "use GitLab's base URL", gitlab_base));
         let gitlab_token = self.gitlab_token();
         let gitlab_timeout = self.duration("gitlab_timeout", Duration::from_secs(1));
-        let gitlab_rate = self.gitlab_rate();
+        let gitlab_rate = self.parsed("gitlab_rate", RATE, rate::limit);
         let roots = self.roots();
         let signing = self.layers.get("webhook_signing_token");
         let mut signing_tokens = Vec::new();
@@ -349,13 +352,6 @@ impl Reader {
     fn gitlab_token(&mut self) -> Option<SecretString> {
         self.required("gitlab_token", "create an access token with scope `api` and role Developer")
             .map(|value| SecretString::from(value.text))
-    }
-
-    fn gitlab_rate(&mut self) -> Option<Option<Rate>> {
-        self.parsed("gitlab_rate", "use `20/s`, `600/m` and so on, or `off`", |text| match text {
-            "off" => Ok(None),
-            text => text.parse().map(Some),
-        })
     }
 
     fn artifact_max_bytes(&mut self) -> Option<u64> {

@@ -327,6 +327,28 @@ async fn what_a_job_alone_lacks_is_named_together_and_what_is_away_is_worth_anot
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("/nowhere/kubeconfig"), "{text}");
     }
+    // A cluster that is away, and a GitLab that is; a token that GitLab does not know is no matter of time.
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let nobody = "http://127.0.0.1:1";
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "away",
+        "clusters": [{ "name": "away", "cluster": { "server": nobody } }],
+        "users": [{ "name": "away", "user": {} }],
+        "contexts": [{ "name": "away", "context": { "cluster": "away", "user": "away" } }],
+    });
+    fs::write(&kubeconfig, text.to_string()).unwrap();
+    for (verb, name, value, code) in [
+        ("stop", "KUBE_CONTEXT", "away", 3),
+        ("stop", "KUBE_CONTEXT", "nowhere", 1),
+        ("deploy", "CI_SERVER_URL", nobody, 3),
+        ("deploy", "GREENROOM_GITLAB_TOKEN", "wrong", 1),
+    ] {
+        let mut command = job.command(&[verb], &pipeline, pipeline.deploy);
+        command.env("KUBECONFIG", &kubeconfig).env(name, value);
+        let (got, text) = told(command.output().await.unwrap());
+        assert_eq!(got, Some(code), "{name}={value}: {text}");
+    }
     let mut of_server = job.command(&["deploy"], &pipeline, pipeline.deploy);
     let (code, text) = told(of_server.env("GREENROOM_ENGINE", "static").output().await.unwrap());
     assert_eq!(code, Some(2), "{text}");
