@@ -72,6 +72,36 @@ pub struct CiJob {
     pub environment_action: Option<String>,
 }
 
+/// What a job's variables say of what it would render; outside of jobs nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RenderedJob {
+    /// The pipeline's commit.
+    pub ci_commit_sha: Option<String>,
+    /// The source branch.
+    pub ci_commit_ref_name: Option<String>,
+    /// The merge request's number.
+    pub ci_merge_request_iid: Option<u64>,
+    /// Its title.
+    pub ci_merge_request_title: Option<String>,
+    /// Its head, where the pipeline's commit is another.
+    pub ci_merge_request_source_branch_sha: Option<String>,
+    /// The project's id.
+    pub ci_project_id: Option<u64>,
+    /// The project's path.
+    pub ci_project_path: Option<String>,
+    /// The project's image in the registry.
+    pub ci_registry_image: Option<String>,
+}
+
+impl RenderedJob {
+    /// As the environment has it.
+    pub fn read() -> Self {
+        let variables = environment_variables().filter(|(_, value)| !value.trim().is_empty());
+        envy::from_iter(variables).unwrap_or_default()
+    }
+}
+
 /// What `GREENROOM_SERVER` says where there is none: the include's input always has a value.
 const NO_SERVER: &str = "none";
 

@@ -23,7 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use alone::AloneSettings;
-pub use ci::{CiJob, JobSettings, ServerAccess, Way, job_settings};
+pub use ci::{CiJob, JobSettings, RenderedJob, ServerAccess, Way, job_settings};
 pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use on_cluster::{

@@ -4,6 +4,7 @@ mod alone;
 mod both;
 mod deploy;
 mod include;
+mod render;
 mod tokens;
 
 use std::{
