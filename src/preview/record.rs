@@ -161,6 +161,9 @@ pub struct Preview {
     pub checks: Vec<String>,
     /// What answers now.
     pub serving: Option<Serving>,
+    /// Digest of the newest release of ours that was seen to be served and may be still, in hexadecimal.
+    #[serde(default)]
+    pub served: Option<String>,
     /// First look.
     pub created_at: i64,
     /// Last change of anything here.
@@ -262,6 +265,7 @@ impl Preview {
             waits_for: Vec::new(),
             checks: Vec::new(),
             serving: None,
+            served: None,
             created_at: now,
             updated_at: now,
             expires_at: None,

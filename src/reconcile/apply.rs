@@ -95,6 +95,7 @@ pub(super) fn settle(parts: &Parts, record: &mut Preview, status: &Status) {
         && running.digest == release.digest
     {
         release.settled_at = Some(running.since);
+        record.served = Some(running.digest.clone());
     }
     if let Some((sha, digest, Progress::Failed(why))) = &status.pending
         && *sha == release.sha

@@ -36,6 +36,7 @@ pub(super) async fn notice(
     let Ok(status) = parts.engines.status(&place, record).await else { return Ok(()) };
     let now = parts.clock.now();
     if status.is_gone() {
+        record.served = None;
         let release = record.release.take_if(|release| release.by_job);
         let was_there = release.is_some_and(|it| it.sha == *head && it.settled_at.is_some());
         let ending = matches!(record.state, State::Stopping | State::Stopped);
@@ -77,14 +78,12 @@ fn foreign(record: &Preview, status: &Status, head: &Sha, now: i64) -> Option<Re
         return (sha == head && !is_ours(sha, digest)).then(|| release(digest, None));
     }
     let running = status.serving.as_ref().filter(|it| it.sha == *head && !is_ours(&it.sha, &it.digest))?;
-    let known = record.serving.as_ref().is_some_and(|it| it.sha == running.sha && it.since == running.since);
-    let is_news = match ours {
-        None => true,
-        // Ours may not have reached the engine yet, or is why an earlier one goes on serving.
-        Some(ours) if ours.sha == *head => ours.settled_at.is_some() && ours.failure.is_none(),
-        // The head may have gone back to what serves.
-        Some(_) => !known,
-    };
+    // The head may have gone back to what serves.
+    let known = record.served.as_ref() == Some(&running.digest);
+    // Ours may not have reached the engine yet, or is why an earlier one goes on serving.
+    let ours_came_to_nothing =
+        ours.is_some_and(|it| it.sha == *head && (it.settled_at.is_none() || it.failure.is_some()));
+    let is_news = !known && !ours_came_to_nothing;
     is_news.then(|| release(&running.digest, Some(running.since)))
 }
 
@@ -224,45 +223,22 @@ mod tests {
             pending: Some((sha(of), digest.into(), Progress::Working)),
             ..serving('9', "old")
         };
-        let of: [(&str, Ours, Option<char>, Status, bool); 10] = [
-            ("nothing was ordered, and it serves", None, Some('a'), serving('a', "d"), true),
+        for (what, ours, served, status, expected) in [
+            ("nothing was ordered, and it serves", None, None, serving('a', "d"), true),
             ("nothing was ordered, and it is on its way", None, None, pending('a', "d"), true),
-            ("ours serves", Some(('a', "d", true, false)), Some('a'), serving('a', "d"), false),
+            ("ours serves", Some(('a', "d", true, false)), Some("d"), serving('a', "d"), false),
             ("ours is on its way", Some(('a', "d", false, false)), None, pending('a', "d"), false),
             ("another commit is on its way", Some(('9', "old", true, false)), None, pending('b', "d"), false),
-            (
-                "a job has deployed the head after us",
-                Some(('a', "c", true, false)),
-                Some('a'),
-                serving('a', "d"),
-                true,
-            ),
-            ("ours has not arrived yet", Some(('a', "c", false, false)), Some('a'), serving('a', "d"), false),
-            (
-                "ours failed, and an earlier one serves",
-                Some(('a', "c", true, true)),
-                Some('a'),
-                serving('a', "d"),
-                false,
-            ),
-            (
-                "the head went back to what serves",
-                Some(('b', "c", true, true)),
-                Some('a'),
-                serving('a', "d"),
-                false,
-            ),
-            (
-                "a job has deployed a new head",
-                Some(('b', "c", true, false)),
-                Some('b'),
-                serving('a', "d"),
-                true,
-            ),
-        ];
-        for (what, ours, known, status, expected) in of {
+            ("after us a job", Some(('a', "c", true, false)), Some("c"), serving('a', "d"), true),
+            ("ours has not arrived", Some(('a', "c", false, false)), Some("d"), serving('a', "d"), false),
+            ("ours failed", Some(('a', "c", true, true)), Some("d"), serving('a', "d"), false),
+            ("ours failed, and is forgotten", None, Some("d"), serving('a', "d"), false),
+            ("the head went back", Some(('b', "c", true, true)), Some("d"), serving('a', "d"), false),
+            ("a job deploys a new head", Some(('b', "c", true, false)), Some("c"), serving('a', "d"), true),
+        ] {
+            let ours: Ours = ours;
             let mut record = Preview::new(MrKey::new(42, 7), "acme/web", ToString::to_string, 1);
-            record.serving = known.map(|known| Serving { sha: sha(known), since: 5 });
+            record.served = served.map(str::to_owned);
             record.release = ours.map(|(of, digest, settled, failed)| Release {
                 settled_at: settled.then_some(3),
                 failure: failed.then(|| "no".to_owned()),

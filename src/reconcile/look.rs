@@ -377,6 +377,7 @@ pub(super) async fn act_and_tell(
         _ => None,
     };
     let serves_there = record.serving.take().filter(|_| !record.leaving.is_empty());
+    record.served.take_if(|_| status.serving.is_none());
     record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
     // Until it serves where it goes to, it serves where it comes from.
     record.serving = record.serving.take().or(serves_there);

@@ -167,6 +167,7 @@ async fn found(
 pub(super) fn take_over_running(record: &mut Preview, running: Running) {
     let serving = Serving { sha: running.sha, since: running.since };
     record.release = Some(Release::found(&serving, &running.digest));
+    record.served = Some(running.digest);
     record.deployed_at = Some(serving.since);
     // Whether one runs is asked by the look.
     record.deployment =

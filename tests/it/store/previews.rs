@@ -143,6 +143,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             waits_for,
             checks,
             serving,
+            served: note_digest.clone(),
             created_at,
             updated_at,
             expires_at,
