@@ -26,7 +26,7 @@ use crate::outgoing::Roots;
 use crate::preview::Place;
 use crate::reconcile::{Links, OnCluster};
 use crate::render::kubernetes::{Exception, Exposure, ManifestRules, Tools};
-use crate::settings::{self, Access, Cluster, PodSecurityLevel, Settings};
+use crate::settings::{self, Access, Cluster, PodSecurityLevel};
 use crate::telemetry::{Health, Warning};
 
 /// How long a revision may take to become ready, unless the settings say otherwise.
@@ -41,16 +41,24 @@ pub(super) struct Reached {
     client: Result<Client, String>,
 }
 
+impl Reached {
+    /// Why there is no way to it, if there is none.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.client.as_ref().err().map(String::as_str)
+    }
+}
+
 /// The engines for the clusters. Nothing is asked of a cluster here: one that is down keeps nobody from starting.
 pub(super) async fn engines(
-    settings: &Settings,
+    clusters: &[Cluster],
+    roots: &Roots,
     instance: &str,
     clock: Clock,
 ) -> (Vec<(Place, Arc<dyn Engine>)>, Vec<Reached>) {
     let mut by_address: HashMap<String, Arc<dyn Engine>> = HashMap::new();
     let (mut engines, mut reached) = (Vec::new(), Vec::new());
-    for cluster in &settings.clusters {
-        let config = match config(&cluster.access, &settings.roots).await {
+    for cluster in clusters {
+        let config = match config(&cluster.access, roots).await {
             Ok(Some(config)) => config,
             Ok(None) => continue,
             Err(why) => {

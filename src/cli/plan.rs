@@ -25,12 +25,12 @@ pub(super) struct Flags {
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
-    let plan = match flags.whose.asker()? {
+    let plan = match flags.whose.asker().await? {
         Asker::Person(preview) => {
             let (client, path) = preview.find_any().await?;
             client.post_within(&format!("{path}/plan"), PATIENCE).await?
         }
-        Asker::Job(job) => job.ask("api/v1/jobs/plan").await?,
+        Asker::Job(job) => job.plan().await?,
     };
     match flags.output {
         Format::Json => output::data(&serde_json::to_string_pretty(&plan)?),

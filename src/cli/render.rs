@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use secrecy::SecretString;
 
 use super::{Failure, clusters, output};
-use crate::preview::{PreviewName, Sha};
+use crate::preview::{MrKey, PreviewName, Sha};
 use crate::render::kubernetes::{ManifestRules, RenderError, Tools, Values, render};
 use crate::render::{KubernetesSettings, PROJECT_FILE, ProjectFile, Workload};
+use crate::settings::RenderedJob;
 
 /// A commit for those who do not care which.
 const SOME_SHA: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -28,30 +29,30 @@ pub(super) struct Flags {
     /// A folder with presets of your own, a folder for each.
     #[arg(long, value_name = "FOLDER")]
     presets: Option<PathBuf>,
-    /// The commit.
-    #[arg(long, default_value = SOME_SHA)]
-    sha: String,
-    /// The merge request's number.
-    #[arg(long, default_value_t = 1)]
-    iid: u64,
-    /// The merge request's title.
-    #[arg(long, default_value = "A merge request")]
-    title: String,
-    /// The merge request's branch.
-    #[arg(long, default_value = "feature")]
-    branch: String,
+    /// The commit. Default: CI_COMMIT_SHA, else an example.
+    #[arg(long)]
+    sha: Option<String>,
+    /// The merge request's number. Default: CI_MERGE_REQUEST_IID, else 1.
+    #[arg(long)]
+    iid: Option<u64>,
+    /// The merge request's title. Default: CI_MERGE_REQUEST_TITLE, else an example.
+    #[arg(long)]
+    title: Option<String>,
+    /// The merge request's branch. Default: CI_COMMIT_REF_NAME, else `feature`.
+    #[arg(long)]
+    branch: Option<String>,
     /// The merge request's author.
     #[arg(long, default_value = "somebody")]
     author: String,
-    /// The preview's name, which is its namespace, too.
-    #[arg(long, default_value = "app-1-mr-1")]
-    name: String,
+    /// The preview's name, which is its namespace, too. Default: as the job's merge request has it, else `app-1-mr-1`.
+    #[arg(long)]
+    name: Option<String>,
     /// The preview's host. Default: its name below `preview.example`.
     #[arg(long)]
     host: Option<String>,
-    /// The project's image in the registry.
-    #[arg(long, default_value = "registry.example/group/app")]
-    registry_image: String,
+    /// The project's image in the registry. Default: CI_REGISTRY_IMAGE, else an example.
+    #[arg(long)]
+    registry_image: Option<String>,
     /// A value such as the operator configures, as `name=text`; may be given often.
     #[arg(long, value_name = "NAME=TEXT", value_parser = pair)]
     value: Vec<(String, String)>,
@@ -105,24 +106,34 @@ fn settings_of(flags: &Flags) -> Result<KubernetesSettings, Failure> {
 
 fn values_of(flags: &Flags) -> Result<Values, Failure> {
     let wrong = |flag: &str, why: &str| Failure::Findings(format!("error: --{flag} {why}"));
-    let sha = Sha::parse(&flags.sha).ok_or_else(|| wrong("sha", "is no full commit id"))?;
-    let name = PreviewName::parse(&flags.name).ok_or_else(|| wrong("name", "is no DNS label"))?;
+    let job = RenderedJob::read();
+    let or = |flag: &Option<String>, job: Option<String>, example: &str| {
+        flag.clone().or(job).unwrap_or_else(|| example.to_owned())
+    };
+    let sha = Sha::parse(&or(&flags.sha, job.ci_commit_sha, SOME_SHA))
+        .ok_or_else(|| wrong("sha", "is no full commit id"))?;
+    let head = job.ci_merge_request_source_branch_sha.filter(|_| flags.sha.is_none());
+    let iid = flags.iid.or(job.ci_merge_request_iid).unwrap_or(1);
+    let own = job.ci_project_path.zip(job.ci_project_id);
+    let own = own.map(|(path, id)| PreviewName::new(&path, MrKey::new(id, iid)).to_string());
+    let name = PreviewName::parse(&or(&flags.name, own, "app-1-mr-1"))
+        .ok_or_else(|| wrong("name", "is no DNS label"))?;
     let host = flags.host.clone().unwrap_or_else(|| format!("{name}.preview.example"));
     let configured = flags.value.iter().map(|(name, text)| (name.clone(), text.as_str().into()));
     Ok(Values {
-        head_sha: sha.clone(),
+        head_sha: head.as_deref().and_then(Sha::parse).unwrap_or_else(|| sha.clone()),
         sha,
         name,
         url: format!("https://{host}"),
         host,
-        iid: flags.iid,
-        title: flags.title.clone(),
-        branch: flags.branch.clone(),
+        iid,
+        title: or(&flags.title, job.ci_merge_request_title, "A merge request"),
+        branch: or(&flags.branch, job.ci_commit_ref_name, "feature"),
         author: flags.author.clone(),
-        registry_image: Some(flags.registry_image.clone()),
+        registry_image: Some(or(&flags.registry_image, job.ci_registry_image, "registry.example/group/app")),
         image: flags.image.clone(),
         configured: configured.collect::<BTreeMap<_, _>>(),
         // What is printed must not be the password of anything.
-        password_key: SecretString::from("offline"),
+        password_key: Some(SecretString::from("offline")),
     })
 }

@@ -133,7 +133,8 @@ impl Server {
 
         let born = store.remember("born", &clock.now().to_string()).await?;
 
-        let password_key = store.remember("password_key", &uuid::Uuid::new_v4().simple().to_string()).await?;
+        let made = store.remember("password_key", &uuid::Uuid::new_v4().simple().to_string()).await?;
+        let password_key = settings.password_key.clone().unwrap_or_else(|| made.into());
         forget_foreign_instances(&store).await?;
         let limits = Limits { archive_bytes: settings.artifact_max_bytes, ..Limits::default() };
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
@@ -149,7 +150,8 @@ impl Server {
         let filter = projects.clone();
         let served: Arc<dyn Fn(&str) -> bool + Send + Sync> = Arc::new(move |path| filter.serves(path));
         let uploads = desk::uploads(&settings)?;
-        let (engines, reached) = clusters::engines(&settings, &instance, clock).await;
+        let (engines, reached) =
+            clusters::engines(&settings.clusters, &settings.roots, &instance, clock).await;
         let engines = Engines::new(
             std::iter::once((Place::STATIC, Arc::clone(&sites) as Arc<dyn Engine>)).chain(engines),
         );
@@ -165,7 +167,7 @@ impl Server {
             }),
             tools: clusters::tools(),
             asker: Arc::new(Asker::new(&settings.roots)?),
-            password_key: password_key.into(),
+            password_key: Some(password_key),
             reporter: Reporter::new(forge.clone(), instance.clone()),
             links: links(&settings),
             clock,

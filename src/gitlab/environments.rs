@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use gitlab::api::common::SortOrder;
 use gitlab::api::projects::deployments as endpoints;
 use gitlab::api::projects::environments;
 use http::Method;
 use serde::Deserialize;
 
 use super::{Call, Error, Forge, built, found};
-use crate::preview::{ENVIRONMENT_PREFIX, ProjectId, Sha};
+use crate::preview::{ENVIRONMENT_PREFIX, JobStatus, ProjectId, Sha};
 
 /// An environment's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -205,6 +206,40 @@ impl Forge {
             Err(error) if matches!(error.status(), Some(400 | 404)) => Ok(()),
             other => other,
         }
+    }
+
+    /// The job of this pipeline that GitLab records the newest deployment to an environment for: its name, and how it stands.
+    pub async fn job_deployment(
+        &self,
+        project: ProjectId,
+        environment: &str,
+        pipeline: u64,
+    ) -> Result<Option<(String, JobStatus)>, Error> {
+        #[derive(Deserialize)]
+        struct Shape {
+            deployable: Option<Deployable>,
+        }
+        #[derive(Deserialize)]
+        struct Deployable {
+            name: String,
+            status: String,
+            pipeline: Option<OfPipeline>,
+        }
+        #[derive(Deserialize)]
+        struct OfPipeline {
+            id: u64,
+        }
+        let endpoint = endpoints::Deployments::builder()
+            .project(project)
+            .environment(environment)
+            .order_by(endpoints::DeploymentOrderBy::Id)
+            .sort(SortOrder::Descending)
+            .build();
+        // Those of the newest pipeline are on the first page.
+        let shapes: Vec<Shape> = self.of(project).await?.get(built(endpoint)?).await?;
+        let jobs = shapes.into_iter().filter_map(|shape| shape.deployable);
+        let mut jobs = jobs.filter(|job| job.pipeline.as_ref().is_some_and(|of| of.id == pipeline));
+        Ok(jobs.next().map(|job| (job.name, JobStatus::from_gitlab(&job.status))))
     }
 
     /// Running deployments of an environment that no CI job owns: ids and commits, the 20 oldest.

@@ -67,10 +67,13 @@ impl JobOrder {
 }
 
 impl Head {
-    /// The pipeline without what is still to come, except for the jobs of these names: a job that asks for a deploy is part of
-    /// it, and whatever else the deploy needs has run before.
+    /// The pipeline without what is still to come, except for the jobs of these names: job `asking`, which asks for a deploy, is
+    /// part of it, and whatever else the deploy needs has run before. What becomes of that job itself decides nothing.
     #[must_use]
-    pub fn so_far(mut self, but: &[&str]) -> Self {
+    pub fn so_far(mut self, asking: u64, but: &[&str]) -> Self {
+        for job in self.jobs.iter_mut().filter(|job| job.id == asking) {
+            job.status = JobStatus::Success;
+        }
         let counts = |job: &Job| {
             but.contains(&job.name.as_str())
                 || !matches!(job.status, JobStatus::Unfinished | JobStatus::Manual)
@@ -79,5 +82,40 @@ impl Head {
         self.child_jobs.retain(counts);
         self.bridges.retain(|bridge| counts(&bridge.job));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preview::Verdict;
+
+    #[test]
+    fn a_job_that_asks_for_a_deploy_never_waits_for_its_own_pipeline() {
+        use JobStatus::{Canceled, Failed, Manual, Success, Unfinished};
+        for (jobs, verdict) in [
+            (vec![(7, Unfinished)], Verdict::Passed),
+            (vec![(7, Unfinished), (8, Manual), (9, Unfinished)], Verdict::Passed),
+            (vec![(1, Success), (7, Canceled)], Verdict::Passed),
+            (vec![(1, Failed), (7, Unfinished)], Verdict::Failed("1".into())),
+        ] {
+            let job = |(id, status): (u64, JobStatus)| Job {
+                id,
+                name: id.to_string(),
+                status,
+                allow_failure: false,
+                has_artifact: false,
+            };
+            let pipeline = Pipeline {
+                id: 1,
+                project_id: 42,
+                sha: Sha::parse(&"a".repeat(40)).unwrap(),
+                reference: String::new(),
+                source: String::new(),
+            };
+            let jobs: Vec<_> = jobs.into_iter().map(job).collect();
+            let head = Head { pipeline, jobs: jobs.clone(), bridges: Vec::new(), child_jobs: Vec::new() };
+            assert_eq!(head.so_far(7, &[]).verdict(), verdict, "{jobs:?}");
+        }
     }
 }

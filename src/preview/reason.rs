@@ -32,6 +32,8 @@ pub enum Reason {
     JobNotYet(Quoted, u64),
     /// The pipeline finished without the job.
     JobMissing(Quoted, u64),
+    /// The job (of this pipeline) has deployed it without the server, which knows nothing of what that made.
+    LeftToJob(Quoted, u64),
     /// The job succeeded but GitLab has no artifact of it: never made, or expired.
     ArtifactGone(Quoted),
     /// The artifact cannot be served; the engine says why.
@@ -178,6 +180,7 @@ impl Reason {
             | Self::JobFailed(..)
             | Self::JobNotYet(..)
             | Self::JobMissing(..)
+            | Self::LeftToJob(..)
             | Self::ArtifactGone(_)
             | Self::ArtifactRefused(_)
             | Self::Undeployable(_)
@@ -227,6 +230,12 @@ impl fmt::Display for Reason {
             Self::JobFailed(job, pipeline, _) => write!(f, "job {job} of pipeline {pipeline} failed"),
             Self::JobNotYet(job, pipeline) => write!(f, "pipeline {pipeline} runs and has no job {job} yet"),
             Self::JobMissing(job, pipeline) => write!(f, "pipeline {pipeline} finished without a job {job}"),
+            Self::LeftToJob(job, pipeline) => {
+                write!(
+                    f,
+                    "job {job} of pipeline {pipeline} deploys to its environment, so the server does not"
+                )
+            }
             Self::ArtifactGone(job) => {
                 write!(
                     f,
@@ -344,6 +353,7 @@ impl Reason {
             | Self::JobFailed(..)
             | Self::JobNotYet(..)
             | Self::JobMissing(..)
+            | Self::LeftToJob(..)
             | Self::ArtifactGone(_)
             | Self::ArtifactRefused(_)
             | Self::Undeployable(_)
@@ -447,6 +457,7 @@ impl Reason {
             (State::Skipped, Self::LabelMissing(_)) => "One of these labels brings a preview.",
             (State::Skipped, Self::TargetBranch(..)) => "Another target branch brings a preview.",
             (State::Skipped, Self::PathsUntouched(_)) => "A push that changes such a file brings a preview.",
+            (State::Skipped, Self::LeftToJob(..)) => "The job's log tells how it went.",
             (State::Skipped, _) => "This comment changes when the rule does not apply any more.",
         }
     }

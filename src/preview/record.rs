@@ -41,6 +41,9 @@ pub struct Release {
     /// SHA-256 of what the operator's settings add to it, in hexadecimal, for an engine that they add to.
     #[serde(default)]
     pub settings: Option<String>,
+    /// Whether a CI job deployed it without the server.
+    #[serde(default)]
+    pub by_job: bool,
 }
 
 impl Release {
@@ -57,6 +60,7 @@ impl Release {
             settled_at: Some(serving.since),
             failure: None,
             settings: None,
+            by_job: false,
         }
     }
 
@@ -177,6 +181,9 @@ pub struct Preview {
     pub check_run: Option<CheckRun>,
     /// What answers now.
     pub serving: Option<Serving>,
+    /// Digest of the newest release of ours that was seen to be served and may be still, in hexadecimal.
+    #[serde(default)]
+    pub served: Option<String>,
     /// First look.
     pub created_at: i64,
     /// Last change of anything here.
@@ -282,6 +289,7 @@ impl Preview {
             log: Vec::new(),
             check_run: None,
             serving: None,
+            served: None,
             created_at: now,
             updated_at: now,
             expires_at: None,

@@ -39,9 +39,7 @@ pub enum Refusal {
 impl From<GitLabError> for Refusal {
     fn from(error: GitLabError) -> Self {
         match error.class() {
-            Class::Operator => {
-                Self::Forbidden(format!("this server cannot look at the merge request: {error}"))
-            }
+            Class::Operator => Self::Forbidden(format!("the merge request cannot be looked at: {error}")),
             Class::Retry(_) => Self::Unavailable(error.to_string()),
         }
     }

@@ -108,6 +108,7 @@ pub(super) fn settle(record: &mut Preview, status: &Status, now: i64) -> bool {
         && running.digest == release.digest
     {
         release.settled_at = Some(running.since);
+        record.served = Some(running.digest.clone());
     }
     if let Some((sha, digest, Progress::Failed(why))) = &status.pending
         && *sha == release.sha

@@ -71,8 +71,8 @@ pub struct Parts {
     pub tools: Tools,
     /// Asks previews what their projects want to know.
     pub asker: Arc<Asker>,
-    /// What the passwords of previews are derived from.
-    pub password_key: SecretString,
+    /// What the passwords of previews are derived from; without, templates have none.
+    pub password_key: Option<SecretString>,
     /// The time.
     pub clock: Clock,
     /// Where artifacts are downloaded to; on the engine's file system.
@@ -173,7 +173,7 @@ impl Controller {
         }
         for (_, engine) in self.parts.engines.all() {
             let (this, events, stop) = (self.clone(), engine.events(), stop.clone());
-            tasks.spawn(async move { this.follow_engine(events, &stop).await });
+            tasks.spawn(async move { this.follow_engine(events, None, &stop).await });
         }
         let (this, resync_stop) = (self.clone(), stop.clone());
         tasks.spawn(async move { resync::run(&this.parts, resync_every, retention, &resync_stop).await });
@@ -184,6 +184,17 @@ impl Controller {
                 stop.cancel();
             }
         }
+    }
+
+    /// Works on one merge request alone, and on nothing else of the instance, until `stop` is cancelled.
+    pub(super) async fn run_one(self, key: MrKey, stop: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        for (_, engine) in self.parts.engines.all() {
+            let (this, events, stop) = (self.clone(), engine.events(), stop.clone());
+            tasks.spawn(async move { this.follow_engine(events, Some(key), &stop).await });
+        }
+        self.work(&stop).await;
+        while tasks.join_next().await.is_some() {}
     }
 
     async fn work(&self, stop: &CancellationToken) {
@@ -286,14 +297,20 @@ impl Controller {
         }
     }
 
-    /// Turns an engine's events into hints.
-    async fn follow_engine(&self, mut events: Receiver<MrKey>, stop: &CancellationToken) {
+    /// Turns an engine's events into hints; with `only`, those of one merge request.
+    async fn follow_engine(
+        &self,
+        mut events: Receiver<MrKey>,
+        only: Option<MrKey>,
+        stop: &CancellationToken,
+    ) {
         loop {
             let event = tokio::select! {
                 event = events.recv() => event,
                 () = stop.cancelled() => return,
             };
             match event {
+                Ok(key) if only.is_some_and(|only| only != key) => {}
                 // A look that is under way waits for it.
                 Ok(key) if self.parts.awaited.has(key) => {}
                 Ok(key) => {

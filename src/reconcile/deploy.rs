@@ -56,6 +56,7 @@ pub(super) async fn deploy(
         settled_at: None,
         failure: None,
         settings: target.settings.clone(),
+        by_job: false,
     };
     if let Made::Waits(reason) = made {
         return Ok(Done::Waits(reason));

@@ -290,9 +290,10 @@ impl Told {
         let order = deploy::order(record, target, digest, input);
         let planned = parts.engines.at(&target.place)?.plan(&order).await;
         self.changes = planned.map_err(|error| Error::engine(&target.place, error))?;
-        let secret = password(&parts.password_key, &record.name);
-        for change in &mut self.changes {
-            change.diff = change.diff.replace(&secret, "(not shown)");
+        if let Some(secret) = parts.password_key.as_ref().map(|key| password(key, &record.name)) {
+            for change in &mut self.changes {
+                change.diff = change.diff.replace(&secret, "(not shown)");
+            }
         }
         let (commit, place) = (target.sha.short(), &target.place);
         self.steps.push(if again {

@@ -8,7 +8,8 @@ use super::desired::{
 };
 use super::plan::outcome;
 use super::{
-    apply, checks, commit_status, foreign, intent, observe, orders, places, sleep, sweep, unreachable, unseen,
+    apply, checks, commit_status, elsewhere, foreign, intent, observe, orders, places, sleep, sweep,
+    unreachable, unseen,
 };
 use crate::engine::Progress;
 use crate::gitlab::EnvironmentState;
@@ -141,6 +142,9 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
                 sweep::take_over(parts, &mut record).await?;
                 notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
             }
+            if order.is_none() && !merge_request.state.is_over() {
+                elsewhere::notice(parts, &mut record, &merge_request).await?;
+            }
             Some(record)
         }
         None => None,
@@ -149,6 +153,9 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         decide(parts, &merge_request, record.as_ref(), order).await?;
     if unfit {
         orders::refuse(parts, key, order, orders::UNFIT).await?;
+    }
+    if order.is_none() {
+        elsewhere::leave(parts, record.as_ref(), &merge_request, &mut decision).await?;
     }
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
@@ -186,6 +193,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         keep(parts, &mut record, &mut saved).await?;
     }
     orders::own_environment(parts, &mut record).await?;
+    elsewhere::own_environment(parts, &mut record).await?;
     let young = |created: i64| created >= parts.born && now - created < YOUNG;
     let note = NoteCheck {
         exists: thorough || now - record.note_seen_at >= NOTE_TRUST,
@@ -379,6 +387,7 @@ pub(super) async fn act_and_tell(
         _ => None,
     };
     let serves_there = record.serving.take().filter(|_| !record.leaving.is_empty());
+    record.served.take_if(|_| status.serving.is_none());
     record.serving = status.serving.map(|running| Serving { sha: running.sha, since: running.since });
     // Until it serves where it goes to, it serves where it comes from.
     record.serving = record.serving.take().or(serves_there);

@@ -136,7 +136,8 @@ pub(super) fn secrets(parts: &Parts, record: &Preview) -> Redaction {
     let profile = (parts.on_cluster)(&record.project_path).profile;
     let given = profile.secrets.values().chain(&profile.pull_secret);
     let given = given.map(|secret| secret.expose_secret().to_owned());
-    Redaction::new(given.chain([kubernetes::password(&parts.password_key, &record.name)]))
+    let own = parts.password_key.as_ref().map(|key| kubernetes::password(key, &record.name));
+    Redaction::new(given.chain(own))
 }
 
 async fn values(

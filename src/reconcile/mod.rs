@@ -34,6 +34,7 @@
 
 mod act;
 mod admission;
+mod alone;
 mod apply;
 mod awaited;
 mod brake;
@@ -43,6 +44,7 @@ mod controller;
 mod deploy;
 mod desired;
 mod dry_run;
+mod elsewhere;
 mod engines;
 mod foreign;
 mod intent;
@@ -63,6 +65,7 @@ mod unseen;
 mod uploads;
 
 pub use admission::{Admitted, Jobs, Refusal};
+pub use alone::{Alone, AloneError};
 pub use awaited::Awaited;
 pub use brake::{Brake, BrakeState};
 pub use controller::{Controller, Links, Parts};

@@ -8,8 +8,7 @@ use super::apply;
 use super::controller::Parts;
 use super::desired::{Decision, HeadFact};
 use super::look::Error;
-use super::observe;
-use super::sleep;
+use super::{elsewhere, observe, sleep};
 use crate::preview::{HoldOrigin, JobOrder, MergeRequest, MrKey, Preview, ProjectId};
 use crate::render::{ProjectFile, WaitFor, Workload};
 use crate::store::KeptOrder;
@@ -73,7 +72,8 @@ pub(super) async fn leave_to_jobs(
     project: ProjectId,
     file: &mut ProjectFile,
 ) -> Result<bool, Error> {
-    let waits = order.is_none() && parts.store.has_orders(project).await?;
+    let usual = parts.store.has_orders(project).await? || elsewhere::is_usual(parts, project).await?;
+    let waits = order.is_none() && usual;
     if waits {
         file.wait_for = WaitFor::Pipeline;
     }
@@ -121,8 +121,8 @@ pub(super) async fn head(
     }
     match order.filter(|order| !is_unfit(order, file)) {
         Some(order) if order.upload.is_some() => Ok(HeadFact::Pipeline(order.head(names))),
-        Some(_) => Ok(match observe::head(&parts.forge, merge_request, file).await? {
-            HeadFact::Pipeline(head) => HeadFact::Pipeline(head.so_far(&names)),
+        Some(order) => Ok(match observe::head(&parts.forge, merge_request, file).await? {
+            HeadFact::Pipeline(head) => HeadFact::Pipeline(head.so_far(order.job_id, &names)),
             other => other,
         }),
         None => Ok(observe::head(&parts.forge, merge_request, file).await?),

@@ -192,6 +192,7 @@ mod tests {
             settled_at: None,
             failure: None,
             settings: None,
+            by_job: false,
         });
         record
     }

@@ -18,6 +18,7 @@ use super::controller::Parts;
 use super::engines::{place_of, places_of};
 use super::foreign;
 use super::look::Error;
+use crate::engine::Running;
 use crate::gitlab::Environment;
 use crate::preview::{
     Deployment, MrKey, Place, Preview, PreviewName, ProjectId, Reason, Release, Serving, Sleep, State,
@@ -150,19 +151,9 @@ async fn found(
     record.url = parts.link(&record);
     let status = parts.engines.status(place, &record).await?;
     if let Some(running) = status.serving {
-        let serving = Serving { sha: running.sha, since: running.since };
-        record.release = Some(Release::found(&serving, &running.digest));
-        record.deployed_at = Some(serving.since);
-        // Whether one runs is asked by the look.
-        record.deployment = Some(Deployment {
-            id: None,
-            sha: serving.sha.clone(),
-            reference: String::new(),
-            finished: false,
-        });
-        let (sha, since) = (serving.sha.clone(), now);
-        record.sleep = status.asleep.then_some(Sleep { sha, since, waking: false });
-        record.serving = Some(serving);
+        let sha = running.sha.clone();
+        take_over_running(&mut record, running);
+        record.sleep = status.asleep.then_some(Sleep { sha, since: now, waking: false });
     }
     record.environment_id = environment.map(|environment| environment.id);
     record.found_at = Some(now);
@@ -173,6 +164,18 @@ async fn found(
         parts.store.enqueue(&[WorkKey::MergeRequest(key)], now).await?;
     }
     Ok(())
+}
+
+/// What serves is taken over as it is.
+pub(super) fn take_over_running(record: &mut Preview, running: Running) {
+    let serving = Serving { sha: running.sha, since: running.since };
+    record.release = Some(Release::found(&serving, &running.digest));
+    record.served = Some(running.digest);
+    record.deployed_at = Some(serving.since);
+    // Whether one runs is asked by the look.
+    record.deployment =
+        Some(Deployment { id: None, sha: serving.sha.clone(), reference: String::new(), finished: false });
+    record.serving = Some(serving);
 }
 
 /// The merge request of what was found is open: it is a preview like any other from here on.

@@ -214,7 +214,8 @@ pub(super) fn flat(value: &toml::Value) -> String {
 
 /// The key whose value a `…_file` key names, for secrets only.
 fn secret_of(key: &str) -> Option<&str> {
-    key.strip_suffix("_file").filter(|secret| secret.ends_with("token") || *secret == "store_url")
+    key.strip_suffix("_file")
+        .filter(|secret| secret.ends_with("token") || ["store_url", "password_key"].contains(secret))
 }
 
 fn refuse_unknown(layer: &Layer, known: &[String], problems: &mut Vec<Problem>) {

@@ -4,6 +4,7 @@
 //! with `--config`, `GREENROOM_*` variables, flags. All problems are reported together, each with name and remedy.
 
 mod address;
+mod alone;
 mod browser;
 mod ci;
 mod cluster;
@@ -22,8 +23,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+pub use alone::AloneSettings;
 pub use browser::browsers;
-pub use ci::{JobSettings, job_settings, shows_colours};
+pub use ci::{CiJob, JobSettings, RenderedJob, ServerAccess, Way, job_settings, shows_colours};
 pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use on_cluster::{
@@ -90,6 +92,8 @@ pub struct Settings {
     pub api_token: Option<SecretString>,
     /// Instance id, when it is set by hand.
     pub instance: Option<String>,
+    /// What the passwords of previews are derived from, when it is set by hand.
+    pub password_key: Option<SecretString>,
     /// How long delivery ids are kept.
     pub keep_deliveries: Duration,
     /// How long history is kept.
@@ -106,6 +110,9 @@ pub struct Settings {
 
 /// Checks a signing token's form without keeping it; the message never contains the token.
 pub type TokenCheck = fn(&str) -> Result<(), String>;
+
+/// How a rate is written.
+const RATE: &str = "use `20/s`, `600/m` and so on, or `off`";
 
 /// Collects problems while values are read.
 struct Reader {
@@ -227,14 +234,9 @@ impl Reader {
             self.required("gitlab_url", "set it to GitLab's base URL, such as `https://gitlab.example.com`");
         let gitlab_url =
             gitlab_url.and_then(|value| self.parse(&value, "use GitLab's base URL", gitlab_base));
-        let gitlab_token =
-            self.required("gitlab_token", "create an access token with scope `api` and role Developer");
+        let gitlab_token = self.gitlab_token();
         let gitlab_timeout = self.duration("gitlab_timeout", Duration::from_secs(1));
-        let rate_remedy = "use `20/s`, `600/m` and so on, or `off`";
-        let gitlab_rate = self.parsed("gitlab_rate", rate_remedy, |text| match text {
-            "off" => Ok(None),
-            text => text.parse().map(Some),
-        });
+        let gitlab_rate = self.parsed("gitlab_rate", RATE, rate::limit);
         let roots = self.roots();
         let signing = self.layers.get("webhook_signing_token");
         let mut signing_tokens = Vec::new();
@@ -287,25 +289,13 @@ impl Reader {
         });
         let keep_deliveries = self.duration("keep_deliveries", Duration::from_mins(1));
         let keep_history = self.duration("keep_history", Duration::from_mins(1));
-        let artifact_max_bytes =
-            self.parsed("artifact_max_mib", "use a whole number of MiB, from 1 up", |text| {
-                let mib: u64 = text.parse().map_err(|_| String::from("is no whole number"))?;
-                mib.checked_mul(1 << 20)
-                    .filter(|bytes| *bytes > 0)
-                    .ok_or_else(|| String::from("is out of range"))
-            });
+        let artifact_max_bytes = self.artifact_max_bytes();
         let log_json = self.parsed("log_format", "use `text` or `json`", |text| match text {
             "text" => Ok(false),
             "json" => Ok(true),
             _ => Err(String::from("is no log format")),
         });
-        let instance = match self.layers.get("instance") {
-            None => None,
-            Some(value) => self.parse(&value, "use 1 to 63 of `a-z`, `0-9` and `-`", |text| {
-                let label = crate::preview::valid_dns_label(text);
-                if label { Ok(text.to_owned()) } else { Err(String::from("is no valid id")) }
-            }),
-        };
+        let instance = self.instance();
         let kubeconfig = self.layers.get("kubeconfig").map(|value| (value.text, value.origin));
         let clusters = cluster::with_default(self.layers.clusters.clone(), kubeconfig);
         let secret_files = self.secret_files(per_project, &clusters);
@@ -333,7 +323,7 @@ impl Reader {
             watch_webhooks: watch_webhooks?,
             preview_domain: preview_domain?,
             gitlab_url: gitlab_url?,
-            gitlab_token: SecretString::from(gitlab_token?.text),
+            gitlab_token: gitlab_token?,
             gitlab_timeout: gitlab_timeout?,
             gitlab_rate: gitlab_rate?,
             roots: roots?,
@@ -352,12 +342,33 @@ impl Reader {
             brake_settle: brake_settle?,
             api_token: self.layers.get("api_token").map(|value| SecretString::from(value.text)),
             instance,
+            password_key: self.layers.get("password_key").map(|value| SecretString::from(value.text)),
             keep_deliveries: keep_deliveries?,
             keep_history: keep_history?,
             artifact_max_bytes: artifact_max_bytes?,
             log_json: log_json?,
             secret_files,
             warnings,
+        })
+    }
+
+    fn gitlab_token(&mut self) -> Option<SecretString> {
+        self.required("gitlab_token", "create an access token with scope `api` and role Developer")
+            .map(|value| SecretString::from(value.text))
+    }
+
+    fn artifact_max_bytes(&mut self) -> Option<u64> {
+        self.parsed("artifact_max_mib", "use a whole number of MiB, from 1 up", |text| {
+            let mib: u64 = text.parse().map_err(|_| String::from("is no whole number"))?;
+            mib.checked_mul(1 << 20).filter(|bytes| *bytes > 0).ok_or_else(|| String::from("is out of range"))
+        })
+    }
+
+    fn instance(&mut self) -> Option<String> {
+        let value = self.layers.get("instance")?;
+        self.parse(&value, "use 1 to 63 of `a-z`, `0-9` and `-`", |text| {
+            let label = crate::preview::valid_dns_label(text);
+            if label { Ok(text.to_owned()) } else { Err(String::from("is no valid id")) }
         })
     }
 

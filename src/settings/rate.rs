@@ -23,6 +23,11 @@ impl Rate {
     }
 }
 
+/// A limit, which `off` is none.
+pub(super) fn limit(text: &str) -> Result<Option<Rate>, String> {
+    if text == "off" { Ok(None) } else { text.parse().map(Some) }
+}
+
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = if self.per == Duration::from_secs(1) { "s" } else { "m" };

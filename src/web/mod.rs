@@ -23,7 +23,7 @@ use actix_web::{HttpResponse, Route, guard, web};
 
 pub use access::ApiToken;
 use access::Operator;
-pub use jobs::JobDesk;
+pub use jobs::{Follower, JobDesk, Wanted};
 pub use problem::Problem;
 
 use crate::clock::Clock;

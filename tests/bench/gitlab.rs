@@ -168,6 +168,20 @@ impl Gitlab {
         self.act(&format!("jobs/{job}"), end).await.map(drop)
     }
 
+    /// Starts a pipeline for the merge request whose deploy job runs; the job's id.
+    pub async fn start_deploy(&self, iid: u64) -> anyhow::Result<u64> {
+        let environment = json!({ "name": format!("review/mr-{iid}") });
+        let jobs = json!([{ "name": "deploy", "status": "running", "environment": environment }]);
+        let pipeline = self.act("pipelines", json!({ "mr_iid": iid, "jobs": jobs })).await?;
+        pipeline["jobs"][0]["id"].as_u64().context("no job")
+    }
+
+    /// The ID token that GitLab gives the job for this audience.
+    pub async fn id_token(&self, job: u64, audience: &str) -> anyhow::Result<String> {
+        let made = self.act(&format!("jobs/{job}/id_token"), json!({ "aud": audience })).await?;
+        made["id_token"].as_str().map(str::to_owned).context("no token")
+    }
+
     /// All comments on the merge request.
     pub async fn comments(&self, iid: u64) -> anyhow::Result<Vec<String>> {
         let notes = self.api(Method::GET, &format!("merge_requests/{iid}/notes?per_page=100"), None).await?;

@@ -15,6 +15,7 @@ mod bare;
 mod figures;
 mod gitlab;
 mod intake;
+mod jobs;
 mod kubernetes;
 mod load;
 mod operator;
@@ -35,7 +36,7 @@ use std::path::Path;
 use figures::Table;
 
 /// What can be measured, in this order.
-const PARTS: [&str; 4] = ["intake", "latency", "projects", "kubernetes"];
+const PARTS: [&str; 5] = ["intake", "latency", "projects", "kubernetes", "jobs"];
 
 fn main() -> anyhow::Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).filter(|given| !given.starts_with("--")).collect();
@@ -55,6 +56,7 @@ fn main() -> anyhow::Result<()> {
             "intake" => intake::measure(scratch, &mut table)?,
             "latency" => previews::latency(scratch, &mut table)?,
             "kubernetes" => kubernetes::measure(scratch, &mut table)?,
+            "jobs" => jobs::measure(scratch, &mut table)?,
             _ => previews::projects(scratch, &mut table)?,
         }
     }

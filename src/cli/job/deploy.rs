@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 
-use super::{Job, JobFlags, Outcome, archive, junit};
+use super::{Desk, Job, JobFlags, Outcome, archive, junit};
 use crate::cli::Failure;
+use crate::preview::EngineKind;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Flags {
@@ -19,10 +20,21 @@ pub(in crate::cli) struct Flags {
 }
 
 pub(in crate::cli) async fn run(flags: Flags) -> Result<(), Failure> {
-    let job = Job::new(flags.job)?;
-    if job.settings.merge_train {
+    let job = Job::new(flags.job).await?;
+    if job.merge_train {
         job.log.line("this pipeline is that of a merge train: what is about to be merged gets no preview");
         return Ok(());
+    }
+    if flags.folder.is_some() && matches!(job.desk, Desk::Alone(_)) {
+        return Err(Failure::Findings(String::from(
+            "error: a folder is served by the gateway of a server, and this job has none to ask\nhint: set GREENROOM_SERVER (the \
+             include's input `server`), or use `greenroom deploy` without a folder",
+        )));
+    }
+    if flags.folder.is_some() && job.engine == Some(EngineKind::Kubernetes) {
+        return Err(Failure::Findings(String::from(
+            "error: the engine `kubernetes` (GREENROOM_ENGINE) takes no folder\nhint: use `greenroom deploy` without one",
+        )));
     }
     let section = job.log.open("greenroom_deploy", "Deploying the preview");
     let archive = match flags.folder {
@@ -33,9 +45,8 @@ pub(in crate::cli) async fn run(flags: Flags) -> Result<(), Failure> {
         }
         None => None,
     };
-    let answer = job.server.ask("api/v1/jobs/deploy", &super::named(&job.settings), archive.as_ref()).await?;
-    let order = answer["order"].as_str().unwrap_or_default();
-    let (end, shown) = job.follow(&answer, &format!("order={order}")).await?;
+    let answer = job.deploy(archive.as_ref()).await?;
+    let (end, shown) = job.follow(&answer).await?;
     job.log.close(section);
     job.log.outcome(&end, end.url.as_deref().unwrap_or("the preview is ready"));
     job.leave(&end, &shown)?;

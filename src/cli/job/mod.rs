@@ -1,5 +1,7 @@
-//! Verbs in a job of GitLab CI: the server does the work, the job shows how it goes and ends as it ends.
+//! Verbs in a job of GitLab CI: the server does the work, or the job itself where there is none; the job shows how it goes and
+//! ends as it ends.
 
+mod alone;
 mod archive;
 mod deploy;
 mod dotenv;
@@ -20,24 +22,29 @@ pub(super) use deploy::{Flags, run};
 use super::check::Format;
 use super::client::{PreviewArgs, ServerFlag};
 use super::{Failure, output};
-use crate::preview::{CheckResult, CheckState};
-use crate::settings::{JobSettings, job_settings};
+use crate::preview::{CheckResult, CheckState, EngineKind};
+use crate::settings::{Way, job_settings};
+use alone::Alone;
+use archive::Packed;
 use log::Log;
 use server::Server;
 
 /// How a job asks, and what it leaves behind.
 #[derive(Debug, clap::Args)]
 pub(super) struct JobFlags {
-    /// The server. Default: GREENROOM_SERVER.
+    /// The server. Default: GREENROOM_SERVER. Without one, and with GREENROOM_INSTANCE, the job does the work itself.
     #[arg(long, value_name = "URL")]
     server: Option<Url>,
+    /// A `greenroom.toml`, for a job that does the work itself. Default: GREENROOM_CONFIG.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The number of the merge request. Default: that of the pipeline, else those of its branch.
     #[arg(long, value_name = "IID")]
     merge_request: Option<u64>,
     /// Where GREENROOM_URL, GREENROOM_NAME and GREENROOM_STATE are written for `artifacts:reports:dotenv`.
     #[arg(long, value_name = "FILE")]
     dotenv: Option<PathBuf>,
-    /// How long the job waits, in seconds. The server goes on without it.
+    /// How long the job waits, in seconds. A server goes on without it.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
     timeout: u64,
     /// How the outcome is printed; as JSON, what happens goes to stderr.
@@ -94,35 +101,91 @@ enum Outcome {
 
 /// A job that has what it needs.
 struct Job {
-    settings: JobSettings,
-    server: Server,
+    merge_requests: Vec<u64>,
+    merge_train: bool,
+    engine: Option<EngineKind>,
+    desk: Desk,
     log: Log,
     flags: JobFlags,
 }
 
+/// Who does the work.
+enum Desk {
+    Server(Server),
+    Alone(Box<Alone>),
+}
+
+impl Desk {
+    async fn open(way: Way) -> Result<Self, Failure> {
+        Ok(match way {
+            Way::Server(access) => Self::Server(Server::new(access)?),
+            Way::Alone(alone) => Self::Alone(Box::new(Alone::open(*alone).await?)),
+        })
+    }
+}
+
 impl Job {
-    fn new(flags: JobFlags) -> Result<Self, Failure> {
-        let settings = job_settings(flags.server.clone(), flags.merge_request)
+    async fn new(flags: JobFlags) -> Result<Self, Failure> {
+        let settings = job_settings(flags.server.clone(), flags.merge_request, flags.config.clone())
             .map_err(|problems| Failure::Findings(problems.to_string()))?;
-        let server = Server::new(&settings)?;
         let log = Log::new(&settings, flags.output);
-        Ok(Self { settings, server, log, flags })
+        Ok(Self {
+            merge_requests: settings.merge_requests,
+            merge_train: settings.merge_train,
+            engine: settings.engine,
+            desk: Desk::open(settings.way).await?,
+            log,
+            flags,
+        })
     }
 
-    /// Shows how it goes until it is decided; what is asked for is named by `query`.
-    async fn follow(&self, answer: &Value, query: &str) -> Result<(End, Value), Failure> {
-        let (project, iid) = (&answer["project_id"], &answer["mr_iid"]);
-        let path = format!("api/v1/jobs/previews/{project}/{iid}/events?{query}");
+    /// Asks for a deploy; what is known of it.
+    async fn deploy(&self, archive: Option<&Packed>) -> Result<Value, Failure> {
+        match &self.desk {
+            Desk::Server(server) => server.ask("api/v1/jobs/deploy", &self.named(), archive).await,
+            Desk::Alone(alone) => alone.deploy(&self.merge_requests).await,
+        }
+    }
+
+    /// Asks for a stop; what is known of the preview.
+    async fn stop(&self) -> Result<Value, Failure> {
+        match &self.desk {
+            Desk::Server(server) => server.ask("api/v1/jobs/stop", &self.named(), None).await,
+            Desk::Alone(alone) => alone.stop(&self.merge_requests).await,
+        }
+    }
+
+    /// The merge requests as the server takes them.
+    fn named(&self) -> String {
+        named(&self.merge_requests)
+    }
+
+    /// Shows how it goes until it is decided: how what was answered comes out.
+    async fn follow(&self, answer: &Value) -> Result<(End, Value), Failure> {
         let limit = Duration::from_secs(self.flags.timeout);
-        let told = tokio::time::timeout(limit, follow::follow(&self.server, &self.log, &path)).await;
-        let end = told.map_err(|_| {
-            Failure::Unavailable(anyhow::anyhow!(
-                "it is not decided after {} s; the server goes on, and the merge request tells how it ends",
-                limit.as_secs()
-            ))
-        })??;
+        let order = answer["order"].as_str();
+        let follow = async {
+            match &self.desk {
+                Desk::Server(server) => {
+                    let (project, iid) = (&answer["project_id"], &answer["mr_iid"]);
+                    let order = order.map(|order| format!("order={order}")).unwrap_or_default();
+                    let path = format!("api/v1/jobs/previews/{project}/{iid}/events?{order}");
+                    follow::follow(server, &self.log, &path).await
+                }
+                Desk::Alone(alone) => alone.follow(&self.log, answer).await,
+            }
+        };
+        let end = tokio::time::timeout(limit, follow).await.map_err(|_| self.late(limit))??;
         let parsed = serde_json::from_value(end.clone())?;
         Ok((parsed, end))
+    }
+
+    fn late(&self, limit: Duration) -> Failure {
+        let goes_on = match &self.desk {
+            Desk::Server(_) => "the server goes on, and the merge request tells how it ends",
+            Desk::Alone(_) => "what was begun stays as it is; run the job again to go on",
+        };
+        Failure::Unavailable(anyhow::anyhow!("it is not decided after {} s; {goes_on}", limit.as_secs()))
     }
 
     /// Leaves the outcome where GitLab and scripts look for it.
@@ -165,7 +228,7 @@ impl Whose {
 
     /// The preview, as the server tells of it.
     pub(super) async fn preview(self) -> Result<Value, Failure> {
-        match self.asker()? {
+        match self.asker().await? {
             Asker::Person(preview) => {
                 let (client, path) = preview.find().await?;
                 client.get(&path).await
@@ -174,50 +237,61 @@ impl Whose {
         }
     }
 
-    pub(super) fn asker(self) -> Result<Asker, Failure> {
+    pub(super) async fn asker(self) -> Result<Asker, Failure> {
         match self.name {
             Some(name) => Ok(Asker::Person(PreviewArgs::new(name, self.server.server))),
-            None => OwnJob::new(self.server.server, self.merge_request).map(Asker::Job),
+            None => OwnJob::new(self.server.server, self.merge_request).await.map(Asker::Job),
         }
     }
 }
 
 /// A job that asks about its own merge request, and waits for nothing.
 pub(super) struct OwnJob {
-    server: Server,
-    query: String,
+    desk: Desk,
+    merge_requests: Vec<u64>,
 }
 
 impl OwnJob {
-    fn new(server: Option<Url>, merge_request: Option<u64>) -> Result<Self, Failure> {
-        let settings = job_settings(server, merge_request)
+    async fn new(server: Option<Url>, merge_request: Option<u64>) -> Result<Self, Failure> {
+        let settings = job_settings(server, merge_request, None)
             .map_err(|problems| Failure::Findings(problems.to_string()))?;
-        Ok(Self { server: Server::new(&settings)?, query: named(&settings) })
+        Ok(Self { desk: Desk::open(settings.way).await?, merge_requests: settings.merge_requests })
     }
 
     /// The job's preview.
     async fn look(&self) -> Result<Value, Failure> {
-        let answer = self.server.get(&format!("api/v1/jobs/preview?{}", self.query)).await?;
-        Ok(answer.json().await?)
+        match &self.desk {
+            Desk::Server(server) => {
+                let path = format!("api/v1/jobs/preview?{}", named(&self.merge_requests));
+                Ok(server.get(&path).await?.json().await?)
+            }
+            Desk::Alone(_) => Err(Failure::Findings(String::from(
+                "error: a server remembers that, and this job does the work itself\n\
+                 hint: set GREENROOM_SERVER, or see what `greenroom deploy` printed",
+            ))),
+        }
     }
 
-    /// Asks for something to be worked out.
-    pub(super) async fn ask(&self, path: &str) -> Result<Value, Failure> {
-        self.server.ask(path, &self.query, None).await
+    /// What a deploy by the job would do.
+    pub(super) async fn plan(&self) -> Result<Value, Failure> {
+        match &self.desk {
+            Desk::Server(server) => server.ask("api/v1/jobs/plan", &named(&self.merge_requests), None).await,
+            Desk::Alone(alone) => alone.plan(&self.merge_requests).await,
+        }
     }
 }
 
 /// The merge requests that a job is for, as the server takes them.
-fn named(settings: &JobSettings) -> String {
-    let iids: Vec<_> = settings.merge_requests.iter().map(u64::to_string).collect();
+fn named(merge_requests: &[u64]) -> String {
+    let iids: Vec<_> = merge_requests.iter().map(u64::to_string).collect();
     format!("mr={}", iids.join(","))
 }
 
 /// `greenroom stop` in a job.
 pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
-    let job = Job::new(flags)?;
+    let job = Job::new(flags).await?;
     let section = job.log.open("greenroom_stop", "Taking the preview away");
-    let answer = job.server.ask("api/v1/jobs/stop", &named(&job.settings), None).await?;
+    let answer = job.stop().await?;
     let (end, shown) = if answer["name"].is_null() {
         let reason = String::from("there is no preview to stop");
         let end = End {
@@ -234,7 +308,7 @@ pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
             serde_json::json!({ "outcome": "done", "state": "stopped", "reason": "there is no preview to stop" }),
         )
     } else {
-        job.follow(&answer, "").await?
+        job.follow(&answer).await?
     };
     job.log.close(section);
     job.log.outcome(&end, "the preview is gone");

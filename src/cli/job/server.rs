@@ -14,7 +14,7 @@ use url::Url;
 use super::archive::Packed;
 use crate::cli::Failure;
 use crate::outgoing::{Outgoing, certificate_refused};
-use crate::settings::JobSettings;
+use crate::settings::ServerAccess;
 
 /// How long a connection may take to come about, and to say nothing; the server says something every ten seconds.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -31,10 +31,9 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(settings: &JobSettings) -> Result<Self, Failure> {
-        let http =
-            Outgoing::new(&settings.roots, |http| http.connect_timeout(CONNECT).read_timeout(SILENCE))?;
-        Ok(Self { http, url: settings.server.clone(), token: settings.id_token.clone() })
+    pub(super) fn new(access: ServerAccess) -> Result<Self, Failure> {
+        let http = Outgoing::new(&access.roots, |http| http.connect_timeout(CONNECT).read_timeout(SILENCE))?;
+        Ok(Self { http, url: access.server, token: access.id_token })
     }
 
     /// Asks for something, with files if there are some.

@@ -57,6 +57,7 @@ fn enter(record: &mut Preview, target: &Target, outcome: Outcome) {
         settled_at: None,
         failure: (outcome == Outcome::Refused).then(why),
         settings: None,
+        by_job: false,
     });
     record.enter(state, &reason, Some(&target.sha));
 }

@@ -68,6 +68,7 @@ fn serving() -> Preview {
         settled_at: Some(NOW - HOUR),
         failure: None,
         settings: None,
+        by_job: false,
     });
     preview
 }

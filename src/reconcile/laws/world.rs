@@ -326,6 +326,7 @@ impl World {
                     settled_at: None,
                     failure: None,
                     settings: target.settings.clone(),
+                    by_job: false,
                 };
                 if !has {
                     release.failure = Some("there is no artifact".into());

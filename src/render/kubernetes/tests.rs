@@ -34,7 +34,7 @@ fn values() -> Values {
         registry_image: Some("registry.example/acme/web".into()),
         image: None,
         configured: [("tier".to_owned(), json!("small"))].into(),
-        password_key: SecretString::from("a key of the server's own"),
+        password_key: Some(SecretString::from("a key of the server's own")),
     }
 }
 
@@ -345,7 +345,10 @@ fn a_password_stays_and_is_nobody_elses() {
     assert_eq!(ours.len(), 32);
     assert_eq!(ours, password(&Values { title: "other".into(), ..values() }));
     assert_ne!(ours, password(&Values { name: PreviewName::parse("web-42-mr-8").unwrap(), ..values() }));
-    assert_ne!(ours, password(&Values { password_key: SecretString::from("another"), ..values() }));
+    let another = Some(SecretString::from("another"));
+    assert_ne!(ours, password(&Values { password_key: another, ..values() }));
+    let none = Values { password_key: None, ..values() };
+    assert!(none.plain().unwrap().get("password").is_none(), "what is made up anew each time is no password");
 }
 
 /// The names in the first column of a table of docs/templates.md.

@@ -44,8 +44,8 @@ pub struct Values {
     pub image: Option<String>,
     /// What the operator says of the project.
     pub configured: BTreeMap<String, Value>,
-    /// What passwords are derived from: a secret of the server's own that stays.
-    pub password_key: SecretString,
+    /// What passwords are derived from: a secret of the server's own that stays. Without it there are none.
+    pub password_key: Option<SecretString>,
 }
 
 impl Values {
@@ -64,13 +64,15 @@ impl Values {
             "title": self.title,
             "branch": self.branch,
             "author": self.author,
-            "password": password(&self.password_key, &self.name),
         });
+        if let Some(password) = self.password_key.as_ref().map(|key| password(key, &self.name)) {
+            values["password"] = json!(password);
+        }
         if let Some(image) = &self.registry_image {
             values["registry_image"] = json!(image);
         }
         for (name, value) in &self.configured {
-            if values.get(name).is_some() || ["app", "image"].contains(&name.as_str()) {
+            if values.get(name).is_some() || ["app", "image", "password"].contains(&name.as_str()) {
                 let problem =
                     format!("the value {name} is greenroom's own; call the configured one something else");
                 return Err(RenderError::Trouble(problem));

@@ -32,6 +32,7 @@ fn serving(commit: &str, mut preview: Preview) -> Preview {
         settled_at: Some(AT),
         failure: None,
         settings: None,
+        by_job: false,
     });
     preview.expires_at = Some(AT + 7 * 86_400_000);
     preview

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Caller, JobDesk};
+use crate::clock::Clock;
 use crate::preview::{CheckResult, MrKey, Preview, Release, State, rfc3339};
 use crate::reconcile::Jobs;
 use crate::store::{Error, Store};
@@ -27,12 +28,13 @@ const HEARTBEAT: u32 = 40;
 /// The most lines that are told at once.
 const LINES: i64 = 200;
 
+/// What is followed.
 #[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// The order whose end is waited for; without one, for the preview to be gone.
-    order: Option<String>,
+    pub order: Option<String>,
     /// The last line that is known already.
-    after: Option<String>,
+    pub after: Option<String>,
 }
 
 /// How it came out.
@@ -57,7 +59,8 @@ struct End<'a> {
     checks: &'a [CheckResult],
 }
 
-struct Follower {
+/// Follows what was asked for in the store, until it is decided.
+pub struct Follower {
     store: Store,
     stop: CancellationToken,
     key: MrKey,
@@ -78,22 +81,9 @@ pub(super) async fn events(
     if !Jobs::may_follow(&caller.0, key) {
         return Err(Problem::forbidden("the job runs in another project"));
     }
-    let store = desk.jobs.store.clone();
-    let kept = store.job_order(key).await?;
-    let asked = store.asked(key).await?;
-    let since = match &wanted.order {
-        Some(_) => kept.map(|kept| kept.order.at),
-        None => asked.map(|asked| asked.at),
-    };
-    let follower = Follower {
-        since: since.unwrap_or_else(|| desk.clock.now()),
-        store,
-        stop: desk.stop.clone(),
-        key,
-        wanted: wanted.into_inner(),
-        quiet: HEARTBEAT,
-        ended: false,
-    };
+    let follower =
+        Follower::new(desk.jobs.store.clone(), desk.clock, desk.stop.clone(), key, wanted.into_inner())
+            .await?;
     Ok(HttpResponse::Ok()
         .content_type("application/x-ndjson")
         .insert_header(("Cache-Control", "no-store"))
@@ -102,7 +92,24 @@ pub(super) async fn events(
 }
 
 impl Follower {
-    fn lines(self) -> impl Stream<Item = Result<Bytes, Error>> {
+    /// Begins where what is wanted was asked for, and hangs up when `stop` is cancelled.
+    pub async fn new(
+        store: Store,
+        clock: Clock,
+        stop: CancellationToken,
+        key: MrKey,
+        wanted: Wanted,
+    ) -> Result<Self, Error> {
+        let since = match &wanted.order {
+            Some(_) => store.job_order(key).await?.map(|kept| kept.order.at),
+            None => store.asked(key).await?.map(|asked| asked.at),
+        };
+        let since = since.unwrap_or_else(|| clock.now());
+        Ok(Self { store, stop, key, wanted, since, quiet: HEARTBEAT, ended: false })
+    }
+
+    /// One JSON object a line, as it happens; the last one has `end`.
+    pub fn lines(self) -> impl Stream<Item = Result<Bytes, Error>> {
         stream::unfold(self, |mut follower| async move {
             if follower.ended {
                 return None;

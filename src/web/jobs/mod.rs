@@ -26,6 +26,7 @@ use crate::oidc::Verifier;
 use crate::preview::{Preview, ProjectId};
 use crate::reconcile::{Jobs, Planner, Refusal, UploadError, Uploads};
 use caller::Caller;
+pub use events::{Follower, Wanted};
 
 /// What the routes for jobs need.
 pub struct JobDesk {

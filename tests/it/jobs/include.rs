@@ -13,11 +13,14 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::Jobs;
-use crate::support::{
-    gitlab::Gitlab,
-    parts,
-    world::{World, page},
+use super::{Jobs, alone::Lone};
+use crate::{
+    kubernetes::town::App,
+    support::{
+        gitlab::{BOT, Gitlab},
+        parts,
+        world::{World, page},
+    },
 };
 
 /// The sample in a folder of its own, with the include, under version control as gitlab-ci-local wants it.
@@ -60,17 +63,29 @@ impl Sample {
     async fn run(&self, world: &World, mr: u64, job: u64, only: &[&str]) -> (bool, String) {
         let token = world.id_token(job, json!({})).await;
         let server = world.greenroom.url().as_str().trim_end_matches('/').to_owned();
+        let variables = [("PREVIEWS", server.as_str()), ("GREENROOM_ID_TOKEN", &token)];
+        self.run_with("acme/web", mr, &variables, only).await
+    }
+
+    /// The same with these variables, in the pipeline of a merge request of `project`.
+    async fn run_with(
+        &self,
+        project: &str,
+        mr: u64,
+        variables: &[(&str, &str)],
+        only: &[&str],
+    ) -> (bool, String) {
         let mut command = Command::new(&self.program);
         command.args(["--force-shell-executor", "--color=false"]).args(only);
-        for (name, value) in [
-            ("PREVIEWS", server.as_str()),
-            ("GREENROOM_ID_TOKEN", &token),
+        let (mr, id) = (mr.to_string(), Gitlab::PROJECT.to_string());
+        let usual = [
             ("CI_PIPELINE_SOURCE", "merge_request_event"),
-            ("CI_MERGE_REQUEST_IID", &mr.to_string()),
-            ("CI_MERGE_REQUEST_SOURCE_PROJECT_PATH", "acme/web"),
-            ("CI_MERGE_REQUEST_PROJECT_PATH", "acme/web"),
-            ("CI_PROJECT_ID", &Gitlab::PROJECT.to_string()),
-        ] {
+            ("CI_MERGE_REQUEST_IID", mr.as_str()),
+            ("CI_MERGE_REQUEST_SOURCE_PROJECT_PATH", project),
+            ("CI_MERGE_REQUEST_PROJECT_PATH", project),
+            ("CI_PROJECT_ID", &id),
+        ];
+        for (name, value) in usual.iter().chain(variables) {
             command.arg("--variable").arg(format!("{name}={value}"));
         }
         let program = Path::new(env!("CARGO_BIN_EXE_greenroom")).parent().expect("a folder");
@@ -136,6 +151,56 @@ async fn what_cannot_be_served_makes_the_pipeline_red() {
     world.becomes(mr, "failed").await;
 }
 
+/// Without a server: the kubeconfig is a variable of the type file, and what gitlab-ci-local makes up of the pipeline is said as the
+/// sandbox has it.
+#[tokio::test]
+async fn a_team_without_a_server_includes_it_with_an_instance() {
+    let Some(sample) = Sample::new() else { return };
+    let Some(lone) = Lone::start("alone-include").await else { return };
+    let inputs = "server: $PREVIEWS\n      image: registry.example.com/greenroom-ci\n      folder: dist";
+    let alone = "instance: alone-include\n      engine: kubernetes\n      preview_domain: preview.example.com\n      \
+                 image: registry.example.com/greenroom-ci";
+    let ci = sample.folder.path().join(".gitlab-ci.yml");
+    let text = fs::read_to_string(&ci).unwrap();
+    assert!(text.contains(inputs), "the sample's inputs are others by now");
+    fs::write(&ci, text.replace(inputs, alone)).unwrap();
+    let kubeconfig = fs::read_to_string(&lone.kubeconfig).unwrap();
+    let variables = json!({ "global": { "KUBECONFIG": { "type": "file", "values": { "*": kubeconfig } } } });
+    fs::create_dir_all(sample.folder.path().join(".gitlab-ci-local")).unwrap();
+    fs::write(sample.folder.path().join(".gitlab-ci-local/variables.yml"), variables.to_string()).unwrap();
+    sample.git(&["add", "--all"]);
+    sample.git(&["commit", "--quiet", "--message", "Without a server"]);
+
+    let app = App::works(1);
+    let mr = lone.open("feature", &app).await;
+    let job = lone.job();
+    let pipeline = job.pipeline(mr).await;
+    let run = async |job_id: u64, only: &[&str]| {
+        let (id, job_id) = (pipeline.id.to_string(), job_id.to_string());
+        let environment = format!("review/mr-{mr}");
+        let variables = [
+            ("CI_PROJECT_PATH", job.project.as_str()),
+            ("CI_PIPELINE_ID", &id),
+            ("CI_JOB_ID", &job_id),
+            ("CI_COMMIT_SHA", &pipeline.sha),
+            ("CI_ENVIRONMENT_NAME", &environment),
+            ("GREENROOM_GITLAB_URL", &job.api),
+            ("GREENROOM_GITLAB_TOKEN", BOT),
+        ];
+        sample.run_with(&job.project, mr, &variables, only).await
+    };
+    let (passed, log) = run(pipeline.deploy, &[]).await;
+    assert!(passed, "{log}");
+    let url = format!("https://{}.preview.example.com", lone.namespace(mr));
+    assert!(log.contains(&format!("the preview is at {url}")), "the report reaches the next job:\n{log}");
+    assert!(!log.contains(BOT), "the token stands nowhere:\n{log}");
+    lone.runs(mr, &app).await;
+
+    let (passed, log) = run(pipeline.stop, &["greenroom:stop"]).await;
+    assert!(passed, "{log}");
+    lone.is_gone(mr).await;
+}
+
 async fn finish(world: &World, jobs: Jobs) {
     world.gitlab.act(&format!("jobs/{}", jobs.deploy), json!({ "status": "success" })).await;
 }
@@ -160,14 +225,24 @@ fn the_page_tells_all_inputs_and_forty_failures_each_with_a_test_there_is() {
     let page = fs::read_to_string(root.join("docs/gitlab-ci.md")).unwrap();
     let sources = [root.join("tests"), root.join("src")].map(|folder| all_of(&folder)).concat();
     let (_, forty) = page.split_once("## Forty ways").expect("the section");
-    let rows = forty.lines().filter_map(|line| {
+    let (first, _) = forty.split_once("\n### ").expect("the second table");
+    let rows = first.lines().filter_map(|line| {
         let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let number = cells.first()?.parse::<usize>().ok()?;
         Some((number, (*cells.last()?).to_owned()))
     });
     let rows: Vec<_> = rows.collect();
     assert_eq!(rows.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
-    for (number, shown) in rows {
+    // The second table has a dash, or a test, in the same place.
+    let (_, second) = forty.split_once("### Where a job that works alone differs").expect("the second table");
+    let alone = second.lines().filter_map(|line| {
+        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let number = cells.first()?.split(',').next()?.parse::<usize>().ok()?;
+        Some((number, (*cells.last()?).to_owned()))
+    });
+    let alone: Vec<_> = alone.collect();
+    assert!(alone.len() > 5, "{alone:?}");
+    for (number, shown) in rows.into_iter().chain(alone) {
         let test = shown.trim_matches(|c| c == '`' || c == '|' || c == ' ');
         assert!(
             test == "–" || sources.contains(&format!("fn {test}(")),

@@ -1,10 +1,13 @@
 //! Deploys as jobs of a pipeline ask for them: with the ID token that GitLab gives a job, and nothing else.
 
+mod alone;
+mod both;
 mod checks;
 mod deploy;
 mod include;
 mod own;
 mod plan;
+mod render;
 mod tokens;
 
 use std::{

@@ -11,4 +11,4 @@ mod outage;
 mod plan;
 mod registry;
 mod sleep;
-mod town;
+pub mod town;

@@ -35,7 +35,7 @@ impl App {
     }
 
     /// The project's files: templates in the folder that its project file names.
-    fn files(&self) -> [(&'static str, String); 4] {
+    pub fn files(&self) -> [(&'static str, String); 4] {
         let Self { image, cpu, .. } = self;
         let deployment = format!(
             r"apiVersion: apps/v1

@@ -54,8 +54,8 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     let key = (id(), id()).prop_map(|(project_id, iid)| MrKey { project_id, iid });
     let serving = (sha(), any::<i64>()).prop_map(|(sha, since)| Serving { sha, since });
     let texts = [option::of(text()), option::of(text())];
-    let release = (sha(), id(), text(), any::<i64>(), any::<Option<i64>>(), texts).prop_map(
-        |(sha, job_id, digest, submitted_at, settled_at, [failure, settings])| Release {
+    let release = (sha(), id(), text(), any::<i64>(), any::<Option<i64>>(), texts, any::<bool>()).prop_map(
+        |(sha, job_id, digest, submitted_at, settled_at, [failure, settings], by_job)| Release {
             sha,
             job_id,
             digest,
@@ -63,6 +63,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             settled_at,
             failure,
             settings,
+            by_job,
         },
     );
     let deployment = (any::<Option<u64>>(), sha(), text(), any::<bool>())
@@ -155,6 +156,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             log,
             check_run,
             serving,
+            served: note_digest.clone(),
             created_at,
             updated_at,
             expires_at,

@@ -1,0 +1,155 @@
+//! One merge request, without a server: what a CI job does that has a way to the cluster itself.
+//!
+//! Needs: [`Parts`] with a store that nobody else has and that goes with the job. What it would remember is read from where it
+//! stands: what runs from the engine, by our instance id; the comment, the environment and the deployment from GitLab. Then
+//! the same looks follow as on a server.
+//!
+//! Properties:
+//! * Nothing is looked at but the job's own merge request: neither sweep nor resync run here.
+//! * What a server of the same instance id has made is taken over, and the other way round (`elsewhere.rs`).
+//!
+//! Races, and what was decided:
+//! * *The job ends early*: what was sent stays, and says in the cluster what is to come. A server of the same id, or the next
+//!   job, brings it to its end.
+//! * *A server deploys the same head at the same time*: the newest order wins, and both tell of that one.
+
+use tokio_util::sync::CancellationToken;
+
+use super::controller::{Controller, Parts};
+use super::desired::FileFact;
+use super::look::Error as LookError;
+use super::{apply, observe, sweep};
+use crate::gitlab::Class;
+use crate::preview::{DEFAULT_CLUSTER, Intent, MrKey, Place, Preview, Reason, State, WorkKey};
+use crate::render::Workload;
+
+/// Why a job that works alone cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum AloneError {
+    /// It would be the same the next time.
+    #[error("{0}")]
+    Refused(String),
+    /// Another try may work.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<LookError> for AloneError {
+    fn from(error: LookError) -> Self {
+        match &error {
+            LookError::GitLab(gitlab) if matches!(gitlab.class(), Class::Operator) => {
+                Self::Refused(error.to_string())
+            }
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<crate::gitlab::Error> for AloneError {
+    fn from(error: crate::gitlab::Error) -> Self {
+        LookError::from(error).into()
+    }
+}
+
+impl From<crate::store::Error> for AloneError {
+    fn from(error: crate::store::Error) -> Self {
+        LookError::from(error).into()
+    }
+}
+
+/// Works without a server.
+pub struct Alone {
+    parts: Parts,
+}
+
+impl Alone {
+    /// With a store of its own in `parts`.
+    pub const fn new(parts: Parts) -> Self {
+        Self { parts }
+    }
+
+    /// Refuses what nobody can deploy without a server.
+    pub async fn check(&self, key: MrKey) -> Result<(), AloneError> {
+        let merge_request = self.parts.forge.merge_request(key).await?;
+        let (file, _) = observe::file(&self.parts.forge, &merge_request, None).await?;
+        match file {
+            FileFact::Present(file) if matches!(file.workload, Workload::Static(_)) => {
+                Err(AloneError::Refused(String::from(
+                    "`.greenroom.yml` asks for the engine `static`, whose files a server's gateway serves: set \
+                     GREENROOM_SERVER (the include's input `server`) and let the job ask that",
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers what there is, before a deploy that job `job_id` asks for.
+    pub async fn restore(&self, key: MrKey, project_path: &str, job_id: u64) -> Result<(), AloneError> {
+        let mut record = self.record(key, project_path).await?;
+        // Which job made the image is not known: what serves is compared by its digest.
+        if let Some(release) = &mut record.release {
+            release.job_id = job_id;
+        }
+        self.parts.store.save(&record, None).await?;
+        Ok(())
+    }
+
+    /// Asks for a stop; the preview as it is.
+    pub async fn stop(&self, key: MrKey, project_path: &str) -> Result<Preview, AloneError> {
+        let record = self.record(key, project_path).await?;
+        let intent = match self.parts.forge.merge_request(key).await {
+            // Whoever runs the job means it, even where the merge request was deleted.
+            Err(error) if error.is_not_found() => Intent::Stop,
+            shown => shown.map(|_| Intent::StopInGitlab)?,
+        };
+        self.parts.store.save(&record, None).await?;
+        self.parts.store.ask(&record, intent, self.parts.clock.now()).await?;
+        Ok(record)
+    }
+
+    /// Looks at the merge request as often as there is reason to, until `stop` is cancelled.
+    pub async fn run(&self, key: MrKey, stop: CancellationToken) {
+        Controller::new(self.parts.clone()).run_one(key, stop).await;
+    }
+
+    /// Why the last look failed, if it did; it is tried again.
+    pub async fn trouble(&self, key: MrKey) -> Option<String> {
+        let key = WorkKey::MergeRequest(key);
+        self.parts.store.trouble(&key).await.ok().flatten().map(|(why, _)| why)
+    }
+
+    /// The preview as the clusters and GitLab tell of it.
+    async fn record(&self, key: MrKey, project_path: &str) -> Result<Preview, AloneError> {
+        let parts = &self.parts;
+        let now = parts.clock.now();
+        let mut record = Preview::new(key, project_path, |name| parts.links.of(name), now);
+        let rules = (parts.rules)(project_path);
+        let cluster = rules.cluster.as_ref().map_or(DEFAULT_CLUSTER, |given| given.value.as_str());
+        record.move_to(&Place::cluster(cluster));
+        let mut found = false;
+        for (place, engine) in parts.engines.all() {
+            let names = engine.inventory().await.map_err(|error| LookError::engine(place, error))?;
+            let Some(name) = names.into_iter().find(|name| name.key() == Some(key)) else { continue };
+            // A project that was renamed keeps the name.
+            record.name = name;
+            if found {
+                record.leaving.push(place.clone());
+                continue;
+            }
+            found = true;
+            record.move_to(place);
+            if let Some(running) = parts.engines.status(place, &record).await?.serving {
+                sweep::take_over_running(&mut record, running);
+            }
+        }
+        record.url = parts.link(&record);
+        record.note_begun = true;
+        apply::unless_refused(parts.reporter.find_environment(&mut record).await).map_err(LookError::from)?;
+        let sha = record.serving.as_ref().map(|serving| serving.sha.clone());
+        match &sha {
+            Some(sha) => record.enter(State::Ready, &Reason::Ready(sha.clone()), Some(sha)),
+            None => record.enter(State::Waiting, &Reason::Found, None),
+        }
+        Ok(record)
+    }
+}
