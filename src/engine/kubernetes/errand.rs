@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::super::{Ended, Errand, Error};
 use super::Inner;
+use super::cache::{Cache, Seen};
 use super::diagnose::{Finding, telling};
 use super::names::{self, ERRAND};
 use super::prepare::prepare;
@@ -64,7 +65,8 @@ impl Inner {
                 Err(refusal) => return Err(self.refused("begin a Job", &refusal)),
             }
         }
-        let shown = self.until(|cache| cache.get(name, &job).is_some() || !cache.places.contains_key(name));
+        let shown =
+            self.until_seen(|cache| cache.get(name, &job).is_some() || !cache.places.contains_key(name));
         if tokio::time::timeout(SHOWN_WITHIN, shown).await.is_err() {
             return Err(self.error("show a Job", "its watch does not show what was begun"));
         }
@@ -88,7 +90,7 @@ impl Inner {
 
     /// Waits for the end of a Job that was begun.
     async fn end_of(&self, namespace: &str, job: &Reference, object: &Value) -> Result<Ended, Error> {
-        let mut changes = self.changed.subscribe();
+        let mut changes = self.errands.subscribe();
         let (mut pod, mut stuck) = (None, None);
         loop {
             pod = self.pod_of(namespace, job).or(pod);
@@ -109,7 +111,7 @@ impl Inner {
                 return Err(self.error("say how a Job ended", "greenroom ends"));
             }
         }
-        let speaks = self.until(|cache| {
+        let speaks = self.until_seen(|cache| {
             cache.all(namespace, "Pod").any(|(_, seen)| is_of(seen, job) && seen.finding.is_some())
         });
         let _ = tokio::time::timeout(SPEAKS_WITHIN, speaks).await;
@@ -146,6 +148,16 @@ impl Inner {
         Ok(Ended::Badly { why, lines })
     }
 
+    /// Waits until `seen` holds of the errands.
+    async fn until_seen(&self, seen: impl Fn(&Cache) -> bool) {
+        let mut changes = self.errands.subscribe();
+        while !seen(&self.cache()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The newest pod of a Job, as far as it was seen.
     fn pod_of(&self, namespace: &str, job: &Reference) -> Option<Pod> {
         let cache = self.cache();
@@ -165,7 +177,7 @@ impl Inner {
     }
 }
 
-fn is_of(pod: &super::cache::Seen, job: &Reference) -> bool {
+fn is_of(pod: &Seen, job: &Reference) -> bool {
     pod.owner.as_ref().is_some_and(|owner| owner.kind == "Job" && owner.name == job.name)
 }
 
