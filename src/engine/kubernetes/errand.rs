@@ -111,33 +111,27 @@ impl Inner {
                 return Err(self.error("say how a Job ended", "greenroom ends"));
             }
         }
-        let speaks = self.until_seen(|cache| {
-            cache.all(namespace, "Pod").any(|(_, seen)| is_of(seen, job) && seen.finding.is_some())
-        });
-        let _ = tokio::time::timeout(SPEAKS_WITHIN, speaks).await;
-        let pod = self.pod_of(namespace, job).or(pod);
-        let finding = pod.as_ref().and_then(|pod| pod.finding.as_ref()).map(|finding| finding.text.clone());
         let failed = self.server.get(namespace, job).await.ok().flatten();
-        let late = failed
-            .as_ref()
-            .and_then(|job| condition(job, "Failed"))
-            .is_some_and(|it| it.reason == "DeadlineExceeded");
-        let why = match (late, finding) {
-            (false, finding) => finding.or(stuck).unwrap_or_else(|| String::from("it failed")),
-            (true, finding) => {
-                let seconds =
-                    object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64).unwrap_or_default();
-                let within = jiff::SignedDuration::from_secs(seconds);
-                let why = match finding {
-                    Some(finding) => Some(finding),
-                    None => self.told_of(namespace, job).await,
-                };
-                why.map_or_else(
-                    || format!("it did not end within {within:#}"),
-                    |why| format!("it did not end within {within:#}: {why}"),
-                )
+        let failed = failed.as_ref().and_then(|job| condition(job, "Failed"));
+        let late = failed.is_some_and(|it| it.reason == "DeadlineExceeded");
+        if !late {
+            let speaks = self.until_seen(|cache| {
+                cache.all(namespace, "Pod").any(|(_, seen)| is_of(seen, job) && seen.finding.is_some())
+            });
+            let _ = tokio::time::timeout(SPEAKS_WITHIN, speaks).await;
+            pod = self.pod_of(namespace, job).or(pod);
+        }
+        let mut why = pod.as_ref().and_then(|pod| Some(pod.finding.as_ref()?.text.clone()));
+        if late {
+            let seconds = object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64);
+            let within = jiff::SignedDuration::from_secs(seconds.unwrap_or_default());
+            if why.is_none() {
+                why = self.told_of(namespace, job).await;
             }
-        };
+            let more = why.map_or_else(String::new, |why| format!(": {why}"));
+            why = Some(format!("it did not end within {within:#}{more}"));
+        }
+        let why = why.or(stuck).unwrap_or_else(|| String::from("it failed"));
         let lines = match pod {
             Some(Pod { name, container: Some(container), .. }) => {
                 self.last_lines(namespace, &name, &container, LINES).await.unwrap_or_default()
