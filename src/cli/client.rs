@@ -12,6 +12,9 @@ use super::Failure;
 use crate::outgoing::{Outgoing, certificate_refused};
 use crate::settings::{ClientSettings, client_settings};
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Whom to ask.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServerFlag {
@@ -37,6 +40,22 @@ impl PreviewArgs {
 
     /// The server, and where it has the preview.
     pub(super) async fn find(self) -> Result<(Client, String), Failure> {
+        let (client, project, iid) = self.look_up().await?;
+        let id = project.map_err(|path| {
+            anyhow!("no preview of a project `{path}` is known; try the project's numeric id")
+        })?;
+        Ok((client, format!("api/v1/previews/{id}/{iid}")))
+    }
+
+    /// The same where there may be no preview yet: what nobody knows by its id is named by its path.
+    pub(super) async fn find_any(self) -> Result<(Client, String), Failure> {
+        let (client, project, iid) = self.look_up().await?;
+        let project = project.map_or_else(|path| path.replace('/', "%2F"), |id| id.to_string());
+        Ok((client, format!("api/v1/previews/{project}/{iid}")))
+    }
+
+    /// The server, the project's id or else its path, and the merge request's number.
+    async fn look_up(self) -> Result<(Client, Result<u64, String>, u64), Failure> {
         let given = &self.merge_request;
         let (project, iid) = given
             .rsplit_once('!')
@@ -49,12 +68,10 @@ impl PreviewArgs {
             })?;
         let client = Client::of(self.server)?;
         let id = match project.parse::<u64>() {
-            Ok(id) => id,
-            Err(_) => id_of(project, &client.get("api/v1/previews").await?).ok_or_else(|| {
-                anyhow!("no preview of a project `{project}` is known; try the project's numeric id")
-            })?,
+            Ok(id) => Ok(id),
+            Err(_) => id_of(project, &client.get("api/v1/previews").await?).ok_or_else(|| project.to_owned()),
         };
-        Ok((client, format!("api/v1/previews/{id}/{iid}")))
+        Ok((client, id, iid))
     }
 }
 
@@ -87,7 +104,7 @@ impl Client {
         let settings = client_settings(server, default, token);
         let ClientSettings { server, token, roots } =
             settings.map_err(|problem| Failure::Findings(problem.to_string()))?;
-        let http = Outgoing::new(&roots, |http| http.timeout(Duration::from_secs(20)))?;
+        let http = Outgoing::new(&roots, |http| http)?;
         Ok(Self { http, server, token })
     }
 
@@ -96,23 +113,28 @@ impl Client {
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::GET, path).await
+        self.ask(Method::GET, path, PATIENCE).await
     }
 
     pub(super) async fn post(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::POST, path).await
+        self.ask(Method::POST, path, PATIENCE).await
+    }
+
+    /// As [`Self::post`], for what the server needs so long for.
+    pub(super) async fn post_within(&self, path: &str, patience: Duration) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, patience).await
     }
 
     /// As [`Self::get`]; nothing where the server knows of none.
     pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
-        match self.answer(Method::GET, path).await? {
+        match self.answer(Method::GET, path, PATIENCE).await? {
             (StatusCode::NOT_FOUND, _) => Ok(None),
             answer => self.succeeded(answer).map(Some),
         }
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
-        let answer = self.answer(method, path).await?;
+    async fn ask(&self, method: Method, path: &str, patience: Duration) -> Result<Value, Failure> {
+        let answer = self.answer(method, path, patience).await?;
         self.succeeded(answer)
     }
 
@@ -121,13 +143,20 @@ impl Client {
             return Ok(body);
         }
         let detail = body["detail"].as_str().unwrap_or("no reason was given").to_owned();
-        Err(Failure::Failed(anyhow!(detail).context(format!("{} answered {status}", self.server))))
+        let error = anyhow!(detail).context(format!("{} answered {status}", self.server));
+        let later = status == StatusCode::SERVICE_UNAVAILABLE;
+        Err(if later { Failure::Unavailable(error) } else { Failure::Failed(error) })
     }
 
-    async fn answer(&self, method: Method, path: &str) -> Result<(StatusCode, Value), Failure> {
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        patience: Duration,
+    ) -> Result<(StatusCode, Value), Failure> {
         let server = &self.server;
         let url = server.join(path)?;
-        let mut request = self.http.to(&url).request(method, url.clone());
+        let mut request = self.http.to(&url).request(method, url.clone()).timeout(patience);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }

@@ -1,16 +1,12 @@
 //! Where CI jobs ask a server for deploys: who they are, what they may, and where their files go.
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::gitlab::Forge;
 use crate::oidc::Verifier;
-use crate::reconcile::{Jobs, Uploads};
+use crate::reconcile::{Jobs, Planner, Uploads};
 use crate::settings::Settings;
-use crate::store::Store;
 use crate::web::JobDesk;
 
 /// The folder for what jobs send.
@@ -23,16 +19,16 @@ pub(super) fn uploads(settings: &Settings) -> anyhow::Result<Uploads> {
 /// The desk of a running server.
 pub(super) fn desk(
     settings: &Settings,
-    forge: Forge,
-    store: Store,
-    served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    jobs: Jobs,
+    planner: Planner,
     uploads: Uploads,
     stop: CancellationToken,
 ) -> anyhow::Result<JobDesk> {
     let (url, timeout) = (&settings.gitlab_url, settings.gitlab_timeout);
     Ok(JobDesk {
         verifier: Verifier::new(url, settings.job_audience.clone(), timeout, &settings.roots, Clock)?,
-        jobs: Jobs { forge, store, served },
+        jobs,
+        planner,
         uploads,
         clock: Clock,
         stop,

@@ -19,12 +19,15 @@ mod job;
 mod list;
 mod logs;
 mod man;
+mod open;
 mod output;
+mod plan;
 mod refresh;
 mod render;
 mod sandbox;
 mod secrets;
 mod serve;
+mod sleep;
 mod stop;
 mod why;
 
@@ -69,14 +72,23 @@ enum Verb {
     Connect(connect::Flags),
     /// List every preview of a running server.
     List(list::Flags),
-    /// Ask a running server why a merge request's preview is as it is.
+    /// Ask a running server why a merge request's preview is as it is. In a CI job: the job's own.
     Why(why::Flags),
+    /// Print the link of a merge request's preview, and open it where there is a browser. In a CI job: that of the job's own.
+    Open(open::Flags),
     /// Print what happened to a merge request's preview, oldest first.
     Logs(logs::Flags),
+    /// Show what would be done for a merge request now, and do nothing. Exit code 2 when something would. In a CI job: for
+    /// the job's own, as if it deployed.
+    Plan(plan::Flags),
     /// Take a merge request's preview away, until a new commit, a reopen or a refresh. In a CI job: the job's own, and wait for it.
     Stop(stop::Flags),
     /// Look at a merge request anew: lifts a stop, tries again what failed, begins its life again.
     Refresh(refresh::Flags),
+    /// Scale a merge request's preview on a cluster to nothing, until a wake, a refresh or a new commit.
+    Sleep(sleep::Flags),
+    /// Bring back a preview that was put to sleep.
+    Wake(sleep::Flags),
     /// Find out what is wrong, and what to do about it. Exit code 1 when something is.
     Doctor(doctor::Flags),
     /// Ask the server on this machine whether it is ready, as a container's health check does.
@@ -174,9 +186,13 @@ pub fn main() -> ExitCode {
         Verb::Deploy(flags) => run(job::run(flags)),
         Verb::List(flags) => run(list::run(flags)),
         Verb::Why(flags) => run(why::run(flags)),
+        Verb::Open(flags) => run(open::run(flags)),
         Verb::Logs(flags) => run(logs::run(flags)),
+        Verb::Plan(flags) => run(plan::run(flags)),
         Verb::Stop(flags) => run(stop::run(flags)),
         Verb::Refresh(flags) => run(refresh::run(flags)),
+        Verb::Sleep(flags) => run(sleep::run(flags)),
+        Verb::Wake(flags) => run(sleep::wake(flags)),
         Verb::Doctor(flags) => run(doctor::run(flags)),
         Verb::Health(flags) => run(health::run(flags)),
         Verb::Brake(flags) => run(brake::run(flags)),

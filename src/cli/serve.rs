@@ -25,12 +25,14 @@ use crate::engine::static_site::{Limits, StaticSite};
 use crate::gateway::{self, Gateway};
 use crate::gitlab::{self, ArtifactLimits, Credentials, Forge, Token};
 use crate::hooks::Watch;
-use crate::preview::Place;
-use crate::reconcile::{Awaited, Brake, Controller, Engines, Links, Parts, Strays, forget_foreign_instances};
+use crate::preview::{EngineKind, Place};
+use crate::reconcile::{
+    Awaited, Brake, Controller, Engines, Jobs, Links, Parts, Planner, Strays, forget_foreign_instances,
+};
 use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
-use crate::telemetry::{self, GitLabUse, Health, Looks, Warning};
+use crate::telemetry::{self, Deploys, GitLabUse, Health, Looks, Warning};
 use crate::web::{self as api, Api, ApiToken};
 use crate::webhook::{self, Intake, SigningKey};
 
@@ -137,6 +139,7 @@ impl Server {
         let sites = StaticSite::open(&settings.data_dir.join("static"), &instance, limits, clock)?;
         let (forge, credentials) = forge(&settings, paths(store.clone()))?;
         let looks = Arc::new(Looks::default());
+        let deploys = Arc::new(Deploys::of(EngineKind::ALL.map(EngineKind::as_str)));
         let brake = Brake::new(settings.brake_settle, settings.resync_interval);
         let unseen_after = i64::try_from(settings.unseen_after.as_millis()).unwrap_or(i64::MAX);
         let health = Health::new(move || clock.now());
@@ -152,7 +155,7 @@ impl Server {
         );
         let (on_cluster, preview_links) = (settings.per_project.clone(), links(&settings));
         let watched_projects = Arc::clone(&served);
-        let controller = Controller::new(Parts {
+        let parts = Parts {
             store: store.clone(),
             forge: forge.clone(),
             engines: engines.clone(),
@@ -177,11 +180,14 @@ impl Server {
             has_wildcards: projects.has_wildcards(),
             health: health.clone(),
             looks: Arc::clone(&looks),
+            deploys: Arc::clone(&deploys),
             awaited: Awaited::default(),
             brake,
             unseen_after,
             instance_is_chosen: settings.instance.is_some(),
-        });
+        };
+        let planner = Planner::new(parts.clone());
+        let controller = Controller::new(parts);
 
         let secrets = webhook_secrets(&settings.signing_tokens, &settings.secret_tokens)?;
         let intake = web::Data::new(Intake::new(
@@ -195,14 +201,15 @@ impl Server {
             SecretsInUse::new(&settings, credentials, forge.clone(), intake.clone(), api_token.clone());
         let (counts, hooks, calls) = (intake.clone(), intake.clone(), forge.clone());
         let stop = CancellationToken::new();
-        let desk =
-            desk::desk(&settings, forge.clone(), store.clone(), Arc::clone(&served), uploads, stop.clone())?;
+        let jobs = Jobs { forge: forge.clone(), store: store.clone(), served: Arc::clone(&served) };
+        let desk = desk::desk(&settings, jobs, planner.clone(), uploads, stop.clone())?;
         let desk = web::Data::new(desk);
         let api = web::Data::new(Api {
             store: store.clone(),
             clock,
             token: api_token,
             looks,
+            deploys,
             deliveries: Arc::new(move || counts.counts().map(|(outcome, n)| (outcome.as_str(), n)).collect()),
             gitlab: Arc::new(move || GitLabUse {
                 calls: calls.calls().snapshot().to_vec(),
@@ -212,6 +219,7 @@ impl Server {
             health: health.clone(),
             brake,
             engines,
+            planner,
             served,
             unseen_after,
             instance: instance.clone(),

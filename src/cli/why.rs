@@ -1,24 +1,24 @@
-//! `greenroom why <project>!<iid>`: the decision, with every rule that counted.
+//! `greenroom why <project>!<iid>`: the decision, with every rule that counted. In a job without a name: of the job's own preview.
 
 use serde_json::Value;
 
 use super::check::Format;
-use super::client::{PreviewArgs, elements, name, short, text};
+use super::client::{elements, name, short, text};
+use super::job::Whose;
 use super::logs;
 use super::{Failure, output};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
     #[command(flatten)]
-    preview: PreviewArgs,
+    whose: Whose,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
 }
 
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
-    let (client, path) = flags.preview.find().await?;
-    let preview = client.get(&path).await?;
+    let preview = flags.whose.preview().await?;
     match flags.output {
         Format::Json => output::data(&serde_json::to_string_pretty(&preview)?),
         Format::Text => output::data(&told(&preview)),
@@ -35,7 +35,7 @@ fn told(preview: &Value) -> String {
         lines.push(format!("  note: {notice}"));
     }
     let serving = &preview["serving"];
-    if serving.is_object() {
+    if serving.is_object() && preview["asleep_since"].is_null() {
         let (url, since) = (text(&preview["url"]), text(&serving["since"]));
         lines.push(format!("  {url} serves {} since {since}", short(&serving["sha"])));
     }
@@ -45,6 +45,9 @@ fn told(preview: &Value) -> String {
         lines.push(format!(
             "  stopped by {by} at {since}; a new commit, a reopen or `greenroom refresh` brings it back"
         ));
+    }
+    if let Some(since) = preview["asleep_since"].as_str() {
+        lines.push(format!("  what served sleeps since {since}; `greenroom wake` wakes it"));
     }
     if let Some(intent) = preview["asked"]["intent"].as_str() {
         let at = text(&preview["asked"]["at"]);

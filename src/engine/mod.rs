@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::preview::{MrKey, PreviewName, Sha};
@@ -138,7 +139,7 @@ impl Status {
 }
 
 /// What an order would change in one object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The object, such as `Deployment web`.
     pub object: String,
@@ -146,10 +147,13 @@ pub struct Change {
     pub action: Action,
     /// The fields that differ, as a unified diff of YAML; secrets are never shown.
     pub diff: String,
+    /// Why it would be refused, one Markdown-safe sentence; the whole order would fail with it.
+    pub refused: Option<String>,
 }
 
 /// What happens to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It is new.
     Create,
@@ -204,7 +208,8 @@ pub trait Engine: Send + Sync {
     /// What is there now.
     async fn status(&self, name: &PreviewName) -> Result<Status, Error>;
 
-    /// What an order would change, nothing is touched; empty when it would change nothing.
+    /// What an order would change, nothing is touched; empty when it would change nothing. An object that would be refused
+    /// is a change that says so, not an error.
     async fn plan(&self, order: &Order) -> Result<Vec<Change>, Error>;
 
     /// The last lines that the preview's programs wrote, at most `most`, oldest first.

@@ -130,7 +130,7 @@ fn absent(preview: &Preview) -> Description {
         State::Stopping | State::Stopped => return over(preview),
         State::Waiting => ("The preview is not there yet", 10),
         State::Deploying | State::Ready => ("The preview is about to be there", 3),
-        State::Asleep => ("The preview is waking up", 3),
+        State::Asleep => ("The preview is asleep", 30),
         State::Failed => ("The preview could not be deployed", 30),
         State::Skipped => ("This merge request has no preview", 60),
     };

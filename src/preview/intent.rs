@@ -12,6 +12,10 @@ pub enum Intent {
     StopInGitlab,
     /// Look at everything anew: a hold is lifted, a failed release tried again, and its life begins again.
     Refresh,
+    /// Let what serves use as little as can be while it answers nothing, until a wake, a refresh or a new head.
+    Sleep,
+    /// Bring back what sleeps.
+    Wake,
 }
 
 impl Intent {
@@ -21,12 +25,16 @@ impl Intent {
             Self::Stop => "stop",
             Self::StopInGitlab => "stop-in-gitlab",
             Self::Refresh => "refresh",
+            Self::Sleep => "sleep",
+            Self::Wake => "wake",
         }
     }
 
     /// From that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Stop, Self::StopInGitlab, Self::Refresh].into_iter().find(|intent| intent.as_str() == word)
+        [Self::Stop, Self::StopInGitlab, Self::Refresh, Self::Sleep, Self::Wake]
+            .into_iter()
+            .find(|intent| intent.as_str() == word)
     }
 
     /// The line of history that it leaves.
@@ -35,6 +43,8 @@ impl Intent {
             Self::Stop => "the operator asked to stop it",
             Self::StopInGitlab => "a stop job in GitLab asked to stop it",
             Self::Refresh => "the operator asked to refresh it",
+            Self::Sleep => "the operator asked to put it to sleep",
+            Self::Wake => "the operator asked to wake it",
         }
     }
 }

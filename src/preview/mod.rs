@@ -41,7 +41,7 @@ pub use place::{DEFAULT_CLUSTER, Place};
 pub use policy::{ChangedFile, Changes, Compared, Judgement, LabelName, Labels, When};
 pub use quoted::{Quoted, shown_line};
 pub use reason::{Cause, Reason};
-pub use record::{Deployment, FileAt, Hold, HoldOrigin, Preview, Release, Serving};
+pub use record::{Deployment, FileAt, Hold, HoldOrigin, Preview, Release, Serving, Sleep};
 pub use redact::Redaction;
 pub use rules::{EngineKind, Given, ProjectRules};
 pub use state::State;

@@ -61,6 +61,10 @@ pub enum Reason {
     Deploying(Sha),
     /// This commit is served.
     Ready(Sha),
+    /// This commit would be served, and was put to sleep by the operator.
+    Asleep(Sha),
+    /// This commit slept, and is being brought back.
+    Waking(Sha),
     /// The engine is in trouble of its own; its diagnosis. Tried again.
     EngineFailed(String),
     /// The merge request was closed.
@@ -151,6 +155,7 @@ impl Reason {
             Self::NoCommit
             | Self::Fork
             | Self::Ready(_)
+            | Self::Asleep(_)
             | Self::Closed
             | Self::Merged
             | Self::Expired(_)
@@ -182,6 +187,7 @@ impl Reason {
             | Self::ImageMissing(_)
             | Self::RegistryTrouble(_)
             | Self::Deploying(_)
+            | Self::Waking(_)
             | Self::EngineFailed(_)
             | Self::Unseen(_)
             | Self::Found
@@ -245,6 +251,8 @@ impl fmt::Display for Reason {
             Self::FileBroken(why) => write!(f, "`.greenroom.yml` cannot be used: {why}"),
             Self::Deploying(sha) => write!(f, "commit `{}` is being deployed", sha.short()),
             Self::Ready(sha) => write!(f, "commit `{}` is being served", sha.short()),
+            Self::Asleep(sha) => write!(f, "the operator has put commit `{}` to sleep", sha.short()),
+            Self::Waking(sha) => write!(f, "commit `{}` slept, and is being woken", sha.short()),
             Self::EngineFailed(why) => write!(f, "the deploy failed: {why}"),
             Self::Closed => f.write_str("the merge request was closed"),
             Self::Merged => f.write_str("the merge request was merged"),
@@ -348,6 +356,8 @@ impl Reason {
             | Self::FileBroken(_)
             | Self::Deploying(_)
             | Self::Ready(_)
+            | Self::Asleep(_)
+            | Self::Waking(_)
             | Self::EngineFailed(_)
             | Self::Leftover(_)
             | Self::Unseen(_)
@@ -393,7 +403,10 @@ impl Reason {
             (State::Ready, _) => {
                 "The next push updates this preview. Closing or merging the merge request removes it."
             }
-            (State::Asleep, _) => "The next visit wakes it.",
+            (State::Asleep, _) => {
+                "Until then its link leads to an error of the cluster's ingress, such as 503. A refresh or the next push \
+                 wakes it too."
+            }
             (State::Failed, Self::EngineNotAllowed { .. }) => {
                 "The operator of greenroom decides which engines a project may use."
             }

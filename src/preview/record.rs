@@ -112,6 +112,17 @@ pub enum HoldOrigin {
     Operator,
 }
 
+/// A preview that an operator has put to sleep: until it is woken or refreshed, or another commit is deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sleep {
+    /// The commit that served.
+    pub sha: Sha,
+    /// Since when it sleeps or, while it is woken, since when that goes on; Unix milliseconds.
+    pub since: i64,
+    /// Whether it is being woken.
+    pub waking: bool,
+}
+
 /// `.greenroom.yml` as a commit has it, which never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileAt {
@@ -221,6 +232,9 @@ pub struct Preview {
     /// Stopped by a person.
     #[serde(default)]
     pub hold: Option<Hold>,
+    /// Put to sleep by the operator.
+    #[serde(default)]
+    pub sleep: Option<Sleep>,
     /// Since when GitLab does not show the merge request.
     #[serde(default)]
     pub unseen_since: Option<i64>,
@@ -287,6 +301,7 @@ impl Preview {
             commit_status: None,
             decision: Vec::new(),
             hold: None,
+            sleep: None,
             unseen_since: None,
             found_at: None,
             compared: None,
@@ -332,6 +347,11 @@ impl Preview {
     /// The operator's hold, if there is one.
     pub fn held_by_operator(&self) -> Option<&Hold> {
         self.hold.as_ref().filter(|hold| hold.origin == HoldOrigin::Operator)
+    }
+
+    /// Since when what serves is to sleep, if it is.
+    pub fn sleeps_since(&self) -> Option<i64> {
+        self.sleep.as_ref().filter(|sleep| !sleep.waking).map(|sleep| sleep.since)
     }
 
     /// Whether it takes one of the places that a project has.

@@ -16,7 +16,7 @@ pub enum State {
     Deploying,
     /// The head is served.
     Ready,
-    /// Scaled to nothing; the next request wakes it.
+    /// Scaled to nothing by the operator, until it is woken, refreshed or pushed to.
     Asleep,
     /// The head cannot be served; the last good release may still be.
     Failed,

@@ -79,6 +79,14 @@ fn is_executable(file: &Path) -> bool {
     file.is_file()
 }
 
+/// Starts a person's own program, such as the browser, with all that this one has of theirs, and does not wait for it. What is
+/// said above of children does not hold for it: it is nothing that strangers have a say in.
+pub fn launch(program: &Path, argument: &str) -> std::io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "this is the room for it")]
+    let mut command = std::process::Command::new(program);
+    command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(drop)
+}
+
 /// Runs a program to its end; returns what it printed.
 pub async fn run(call: Call<'_>) -> Result<Vec<u8>, Error> {
     let failed = |what: &str| {

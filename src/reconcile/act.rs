@@ -10,6 +10,7 @@ use super::plan::{Step, plan};
 use super::{apply, moving, places, unreachable};
 use crate::engine::{Progress, Status};
 use crate::preview::{Preview, ProjectRules, Reason, Sha, State};
+use crate::telemetry::Deployed;
 
 /// How long a look waits for an engine that is nearly done, so that people are told once instead of twice.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -58,7 +59,7 @@ pub(super) async fn act(
         }
         status => status?,
     };
-    apply::settle(parts, record, &status);
+    settle(parts, record, &status);
     let steps = plan(desired, record, &status);
     let deploys = steps.iter().any(|step| matches!(step, Step::Deploy(_)));
     // Told before it is begun: a crash in between leaves no state behind that never was.
@@ -114,7 +115,7 @@ pub(super) async fn act(
         drop(watch);
     }
     acted.status = parts.engines.status(&place, record).await?;
-    apply::settle(parts, record, &acted.status);
+    settle(parts, record, &acted.status);
     if deploys {
         let ends = |step: &Step| matches!(step, Step::FinishDeployment(_));
         for step in plan(desired, record, &acted.status).into_iter().filter(ends) {
@@ -126,6 +127,14 @@ pub(super) async fn act(
         acted.remains = moving::leave(parts, record, &place).await;
     }
     Ok(acted)
+}
+
+/// As [`apply::settle`], and counts what came to its end.
+fn settle(parts: &Parts, record: &mut Preview, status: &Status) {
+    if apply::settle(record, status, parts.clock.now()) {
+        let failed = record.release.as_ref().is_some_and(|release| release.failure.is_some());
+        parts.count_deploy(record, if failed { Deployed::Failed } else { Deployed::Ready });
+    }
 }
 
 fn progress(status: &Status) -> Option<&Progress> {

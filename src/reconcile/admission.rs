@@ -56,6 +56,27 @@ pub struct Admitted {
     pipeline: Pipeline,
 }
 
+impl Admitted {
+    /// The deploy that the job may ask for.
+    pub fn order(self, claims: &Claims, upload: Option<String>, now: i64) -> JobOrder {
+        let Self { key, head, pipeline } = self;
+        JobOrder {
+            id: uuid::Uuid::now_v7().to_string(),
+            at: now,
+            job_id: claims.job_id,
+            pipeline_id: pipeline.id,
+            pipeline_project: pipeline.project_id,
+            pipeline_sha: pipeline.sha,
+            pipeline_ref: pipeline.reference,
+            pipeline_source: pipeline.source,
+            sha: head,
+            upload,
+            has_deployment: claims.deploys_to(&environment_name(key.iid)),
+            answered: false,
+        }
+    }
+}
+
 /// Lets jobs in, and keeps what they ask for.
 #[derive(Clone)]
 pub struct Jobs {
@@ -120,21 +141,8 @@ impl Jobs {
         upload: Option<String>,
         now: i64,
     ) -> Result<KeptOrder, Refusal> {
-        let Admitted { key, head, pipeline } = admitted;
-        let order = JobOrder {
-            id: uuid::Uuid::now_v7().to_string(),
-            at: now,
-            job_id: claims.job_id,
-            pipeline_id: pipeline.id,
-            pipeline_project: pipeline.project_id,
-            pipeline_sha: pipeline.sha,
-            pipeline_ref: pipeline.reference,
-            pipeline_source: pipeline.source,
-            sha: head,
-            upload,
-            has_deployment: claims.deploys_to(&environment_name(key.iid)),
-            answered: false,
-        };
+        let key = admitted.key;
+        let order = admitted.order(claims, upload, now);
         let preview = self.store.preview(key).await?;
         let kept = self.store.order(key, &order, preview.as_ref()).await?;
         let by = (kept.order.pipeline_id, kept.order.job_id);

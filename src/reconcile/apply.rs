@@ -2,6 +2,7 @@
 
 use super::controller::Parts;
 use super::deploy::deploy;
+use super::engines::place_of;
 use super::look::{Error, keep};
 use super::moving;
 use super::plan::Step;
@@ -26,6 +27,8 @@ impl Step {
         match self {
             Self::FinishDeployment(_) => "finish deployment",
             Self::Deploy(_) => "deploy",
+            Self::Sleep => "sleep",
+            Self::Wake => "wake",
             Self::StopEngine => "stop engine",
             Self::RemoveEnvironment => "remove environment",
         }
@@ -46,6 +49,16 @@ pub(super) async fn step(
             Ok(Done::Yes)
         }
         Step::Deploy(target) => deploy(parts, record, saved, target).await,
+        Step::Sleep | Step::Wake => {
+            let place = place_of(record);
+            let engine = parts.engines.at(&place)?;
+            let done = match step {
+                Step::Sleep => engine.sleep(&record.name).await,
+                _ => engine.wake(&record.name).await,
+            };
+            done.map_err(|error| Error::engine(&place, error))?;
+            Ok(Done::Yes)
+        }
         Step::StopEngine => {
             let left = moving::stop_everywhere(parts, record).await;
             record.serving = None;
@@ -85,10 +98,10 @@ pub(super) fn unless_refused<T>(
     }
 }
 
-/// Writes down that the engine came to an end with the last order: when, and why not.
-pub(super) fn settle(parts: &Parts, record: &mut Preview, status: &Status) {
+/// Writes down that the engine came to an end with the last order: when, and why not. Whether that is news.
+pub(super) fn settle(record: &mut Preview, status: &Status, now: i64) -> bool {
     let Some(release) = record.release.as_mut().filter(|release| release.settled_at.is_none()) else {
-        return;
+        return false;
     };
     if let Some(running) = &status.serving
         && running.sha == release.sha
@@ -100,7 +113,8 @@ pub(super) fn settle(parts: &Parts, record: &mut Preview, status: &Status) {
         && *sha == release.sha
         && *digest == release.digest
     {
-        release.settled_at = Some(parts.clock.now());
+        release.settled_at = Some(now);
         release.failure = Some(why.clone());
     }
+    release.settled_at.is_some()
 }

@@ -32,6 +32,8 @@ fn due(mode: Mode, target: Option<&Target>, record: &Preview) -> Option<Said> {
     let is = match (mode, record.state) {
         (Mode::Required, State::Ready) if counts && checks_failed => Some(Is::Failed),
         (_, State::Ready) if counts && !record.is_being_checked() => Some(Is::Success),
+        // Put to sleep before that could be said.
+        (_, State::Asleep) if counts && status.open => Some(Is::Success),
         (Mode::Required, State::Failed) if counts => Some(Is::Failed),
         (Mode::Info, State::Failed) if counts && refused => Some(Is::Success),
         (Mode::Required, _) if counts => {

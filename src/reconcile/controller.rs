@@ -29,7 +29,7 @@ use crate::preview::{CommitStatusMode, EngineKind, MrKey, Preview, PreviewName, 
 use crate::render::kubernetes::Tools;
 use crate::report::Reporter;
 use crate::store::{Claim, Lane, Retention, Store};
-use crate::telemetry::{Health, Looks};
+use crate::telemetry::{Deployed, Deploys, Health, Looks};
 
 /// How a preview's link is made: scheme and port of the public URL, the name below the preview domain.
 #[derive(Debug, Clone)]
@@ -97,6 +97,8 @@ pub struct Parts {
     pub health: Health,
     /// Counts looks.
     pub looks: Arc<Looks>,
+    /// Counts deploys.
+    pub deploys: Arc<Deploys>,
     /// Whose engine events are waited for by a look.
     pub awaited: Awaited,
     /// Holds removals that are many at once.
@@ -114,6 +116,14 @@ impl Parts {
             Some(EngineKind::Kubernetes) => (self.on_cluster)(&record.project_path).links.of(&record.name),
             _ => self.links.of(&record.name),
         }
+    }
+
+    /// The newest deploy of a preview came to its end.
+    pub(super) fn count_deploy(&self, record: &Preview, outcome: Deployed) {
+        let (Some(release), Some(place)) = (&record.release, record.place()) else { return };
+        let took = release.settled_at.unwrap_or_else(|| self.clock.now()) - release.submitted_at;
+        let took = Duration::from_millis(took.max(0).unsigned_abs());
+        self.deploys.record(place.engine.as_str(), outcome, took);
     }
 }
 

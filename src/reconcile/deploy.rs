@@ -7,9 +7,10 @@ use super::controller::Parts;
 use super::desired::Target;
 use super::look::{Error, keep};
 use super::{checks, commit_status, manifests};
-use crate::engine::{Input, Order};
-use crate::preview::{Deployment, Preview, Quoted, Reason, Release};
+use crate::engine::{Input, Order, Status};
+use crate::preview::{Deployment, Preview, Quoted, Reason, Release, Sha};
 use crate::render::{StaticSettings, Workload};
+use crate::telemetry::Deployed;
 
 /// How old the reading of a head may be when it is deployed, milliseconds; a long download outlives it.
 const FRESH: i64 = 1_000;
@@ -24,6 +25,20 @@ pub(super) enum Made {
     Waits(Reason),
 }
 
+/// Makes a target ready: fetches what it is made of. Changes nothing.
+pub(super) async fn make(parts: &Parts, record: &Preview, target: &Target) -> Result<Made, Error> {
+    match &target.file.workload {
+        Workload::Static(site) => artifact(parts, record, target, site).await,
+        Workload::Kubernetes(settings) => manifests::make(parts, record, target, settings).await,
+    }
+}
+
+/// Whether what was made of a commit is what is served for it already: the job ran again and made the same.
+pub(super) fn serves_it(record: &Preview, status: &Status, sha: &Sha, digest: &str) -> bool {
+    record.release.as_ref().is_some_and(|release| release.sha == *sha && release.digest == digest)
+        && status.serving.as_ref().is_some_and(|running| running.sha == *sha && running.digest == digest)
+}
+
 /// Makes ready, reads the head again, announces the deployment, hands over.
 pub(super) async fn deploy(
     parts: &Parts,
@@ -32,10 +47,7 @@ pub(super) async fn deploy(
     target: &Target,
 ) -> Result<Done, Error> {
     let now = parts.clock.now();
-    let made = match &target.file.workload {
-        Workload::Static(site) => artifact(parts, record, target, site).await?,
-        Workload::Kubernetes(settings) => manifests::make(parts, record, target, settings).await?,
-    };
+    let made = make(parts, record, target).await?;
     let release = |digest: &str| Release {
         sha: target.sha.clone(),
         job_id: target.job_id,
@@ -53,7 +65,9 @@ pub(super) async fn deploy(
         Made::Ready(digest, input) => (digest, input),
         Made::Refused(why) => {
             record.move_to(&target.place);
+            overtake(parts, record);
             record.release = Some(Release { settled_at: Some(now), failure: Some(why), ..release("") });
+            parts.count_deploy(record, Deployed::Failed);
             return Ok(Done::Yes);
         }
         Made::Waits(reason) => return Ok(Done::Waits(reason)),
@@ -67,24 +81,24 @@ pub(super) async fn deploy(
     }
 
     let status = parts.engines.status(&target.place, record).await?;
-    if let Some(known) = record.release.as_mut().filter(|r| r.sha == target.sha && r.digest == digest) {
-        let serves = |running: &crate::engine::Running| running.digest == digest && running.sha == known.sha;
-        if status.serving.as_ref().is_some_and(serves) {
+    if serves_it(record, &status, &target.sha, &digest) {
+        let mut another = false;
+        if let Some(known) = &mut record.release {
             // The job ran again and made the same: nothing to deploy.
-            let another = known.job_id != target.job_id;
+            another = known.job_id != target.job_id;
             known.job_id = target.job_id;
             known.settings.clone_from(&target.settings);
-            record.move_to(&target.place);
-            if another && record.check_run.as_ref().is_some_and(|run| run.failed().next().is_some()) {
-                // Whoever runs it again wants to know whether they pass by now.
-                checks::forget(parts, record).await?;
-            }
-            if !status.drifted.is_empty() {
-                tracing::warn!(mr.key = %record.key, drifted = ?status.drifted, "put back as it was ordered");
-                hand_over(parts, record, target, digest, input).await?;
-            }
-            return Ok(Done::Yes);
         }
+        if another && record.check_run.as_ref().is_some_and(|run| run.failed().next().is_some()) {
+            // Whoever runs it again wants to know whether they pass by now.
+            checks::forget(parts, record).await?;
+        }
+        record.move_to(&target.place);
+        if !status.drifted.is_empty() {
+            tracing::warn!(mr.key = %record.key, drifted = ?status.drifted, "put back as it was ordered");
+            hand_over(parts, record, target, digest, input).await?;
+        }
+        return Ok(Done::Yes);
     }
 
     let same = |r: &Release| r.sha == target.sha && r.job_id == target.job_id && r.digest == digest;
@@ -105,8 +119,12 @@ pub(super) async fn deploy(
     if !record.release.as_ref().is_some_and(lives) || record.deployed_at.is_none() {
         record.deployed_at = Some(now);
     }
+    if !retry {
+        overtake(parts, record);
+    }
     record.move_to(&target.place);
     record.release = Some(release(&digest));
+    record.sleep = None;
     checks::forget(parts, record).await?;
     keep(parts, record, saved).await?;
     // Without its environment a deployment would make one that leads nowhere; the one that GitLab records for a job is enough.
@@ -120,6 +138,13 @@ pub(super) async fn deploy(
     Ok(Done::Yes)
 }
 
+/// Counts the deploy before, if it did not come to its end.
+fn overtake(parts: &Parts, record: &Preview) {
+    if record.release.as_ref().is_some_and(|release| release.settled_at.is_none()) {
+        parts.count_deploy(record, Deployed::Overtaken);
+    }
+}
+
 async fn hand_over(
     parts: &Parts,
     record: &Preview,
@@ -127,9 +152,14 @@ async fn hand_over(
     digest: String,
     input: Input,
 ) -> Result<(), Error> {
-    let order = Order { key: record.key, name: record.name.clone(), sha: target.sha.clone(), digest, input };
+    let order = order(record, target, digest, input);
     let applied = parts.engines.at(&target.place)?.apply(order).await;
     applied.map_err(|error| Error::engine(&target.place, error))
+}
+
+/// What the engine is given.
+pub(super) fn order(record: &Preview, target: &Target, digest: String, input: Input) -> Order {
+    Order { key: record.key, name: record.name.clone(), sha: target.sha.clone(), digest, input }
 }
 
 /// The job's artifact, as it was fetched.

@@ -6,12 +6,14 @@
 
 use proptest::prelude::*;
 
+use super::apply::settle;
 use super::desired::{Desired, Facts, FileFact, HeadFact, desired};
 use super::plan::{Step, outcome, plan};
+use super::sleep;
 use crate::engine::{Progress, Running, Status};
 use crate::preview::{
     Changes, Deployment, Head, Hold, HoldOrigin, Job, JobStatus, MergeRequest, MergeRequestState, MrKey,
-    Pipeline, Place, Preview, ProjectRules, Reason, Release, Sha, State,
+    Pipeline, Place, Preview, ProjectRules, Reason, Release, Sha, Sleep, State,
 };
 use crate::render::ProjectFile;
 
@@ -40,6 +42,8 @@ enum Happening {
     EngineFails,
     EngineForgets,
     EngineInTrouble,
+    Sleep,
+    Wake,
     /// A look that is cut off after this many steps.
     Look(usize),
 }
@@ -69,6 +73,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(H::EngineFails),
         1 => Just(H::EngineForgets),
         1 => Just(H::EngineInTrouble),
+        2 => Just(H::Sleep),
+        1 => Just(H::Wake),
         8 => (0_usize..6).prop_map(H::Look),
     ]
 }
@@ -191,6 +197,13 @@ impl World {
                     *progress = Progress::Trouble("the disk is full".into());
                 }
             }
+            H::Sleep => {
+                let record = self.record.as_mut().filter(|record| record.sleeps_since().is_none());
+                if let Some((record, serving)) = record.and_then(|it| it.serving.clone().map(|at| (it, at))) {
+                    record.sleep = Some(Sleep { sha: serving.sha, since: self.now, waking: false });
+                }
+            }
+            H::Wake => self.record.iter_mut().for_each(|record| sleep::wake(record, self.now)),
             H::Look(steps) => {
                 self.look(*steps);
             }
@@ -290,6 +303,7 @@ impl World {
         settle(&mut record, &self.engine, self.now);
         let (state, reason) = outcome(&decided, &record, &self.engine, &[]);
         record.enter(state, &reason, merge_request.sha.as_ref());
+        sleep::settle(&mut record, &self.engine, self.now);
         record.serving = None;
         if let Some(running) = &self.engine.serving {
             record.serving = Some(crate::preview::Serving { sha: running.sha.clone(), since: running.since });
@@ -350,8 +364,12 @@ impl World {
                     record.deployed_at = Some(self.now);
                 }
                 record.release = Some(release);
+                record.sleep = None;
+                self.engine.asleep = false;
                 self.engine.pending = Some((target.sha.clone(), digest, Progress::Working));
             }
+            Step::Sleep => self.engine.asleep = true,
+            Step::Wake => self.engine.asleep = false,
             Step::StopEngine => self.engine = Status::default(),
             Step::RemoveEnvironment => {
                 self.environment = false;
@@ -409,23 +427,6 @@ impl World {
     }
 }
 
-/// As `apply::settle`.
-fn settle(record: &mut Preview, status: &Status, now: i64) {
-    let Some(release) = record.release.as_mut().filter(|release| release.settled_at.is_none()) else {
-        return;
-    };
-    if status.serving.iter().any(|running| running.sha == release.sha && running.digest == release.digest) {
-        release.settled_at = Some(now);
-    }
-    if let Some((sha, digest, Progress::Failed(why))) = &status.pending
-        && *sha == release.sha
-        && *digest == release.digest
-    {
-        release.settled_at = Some(now);
-        release.failure = Some(why.clone());
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
@@ -439,12 +440,14 @@ proptest! {
         }
         world.quiet();
         let decided = world.quiet();
+        let wanted = world.record.as_ref().is_some_and(|record| record.sleeps_since().is_some());
+        prop_assert_eq!(world.engine.asleep, wanted, "what is to sleep sleeps, and nothing else: {:?}", world.record);
         prop_assert_eq!(&world.running_deployments, &Vec::<u64>::new(), "no deployment is left running");
         match &decided {
             Desired::Run(target) => {
                 let record = world.record.as_ref().unwrap();
                 let served = world.engine.serving.as_ref().map(|running| &running.sha);
-                if record.state == State::Ready {
+                if matches!(record.state, State::Ready | State::Asleep) {
                     prop_assert_eq!(served, Some(&target.sha));
                 } else {
                     prop_assert_eq!(record.state, State::Failed, "{:?}", record);

@@ -8,7 +8,7 @@ use super::desired::{
 };
 use super::plan::outcome;
 use super::{
-    apply, checks, commit_status, foreign, intent, observe, orders, places, sweep, unreachable, unseen,
+    apply, checks, commit_status, foreign, intent, observe, orders, places, sleep, sweep, unreachable, unseen,
 };
 use crate::engine::Progress;
 use crate::gitlab::EnvironmentState;
@@ -145,8 +145,11 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
         }
         None => None,
     };
-    let Decided { mut decision, file, changes, place } =
+    let Decided { mut decision, file, changes, place, unfit } =
         decide(parts, &merge_request, record.as_ref(), order).await?;
+    if unfit {
+        orders::refuse(parts, key, order, orders::UNFIT).await?;
+    }
     tracing::info!(mr.key = %key, decision = ?decision.rules, "looked");
     if decision.desired == Desired::Leave {
         orders::refuse(parts, key, order, "its head has no `.greenroom.yml`, so it gets no preview").await?;
@@ -206,16 +209,19 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
 }
 
 /// What a look has decided, and what it found out on the way.
-struct Decided {
-    decision: Decision,
+pub(super) struct Decided {
+    pub(super) decision: Decision,
     /// The project file, to be kept.
     file: Option<FileAt>,
     changes: Changes,
     /// Where it is to run.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
+    /// Whether a job has sent what cannot be deployed.
+    unfit: bool,
 }
 
-async fn decide(
+/// Reads what is to be known beside the merge request, and decides. Changes nothing.
+pub(super) async fn decide(
     parts: &Parts,
     merge_request: &MergeRequest,
     record: Option<&Preview>,
@@ -224,7 +230,7 @@ async fn decide(
     let now = parts.clock.now();
     let rules = (parts.rules)(&merge_request.project_path);
     let (mut file, mut head, mut kept) = (FileFact::NotRead, HeadFact::NotRead, None);
-    let (mut changes, mut left_to_jobs) = (Changes::Unknown, false);
+    let (mut changes, mut left_to_jobs, mut unfit) = (Changes::Unknown, false, false);
     let held = is_held_by_operator(record, merge_request);
     if !merge_request.state.is_over() && !held {
         let known = record.and_then(|record| record.file.as_ref());
@@ -239,6 +245,7 @@ async fn decide(
                 changes = observe::changes(&parts.forge, merge_request, &file.when, known).await?;
             }
             if judge(&changes) == Judgement::Admitted {
+                unfit = order.is_some_and(|order| orders::is_unfit(order, file));
                 head = orders::head(parts, order, merge_request, file).await?;
             }
         }
@@ -265,7 +272,7 @@ async fn decide(
         FileFact::Present(file) => Some(wanted_place(file, &rules)),
         _ => None,
     };
-    Ok(Decided { decision, file: kept, changes, place })
+    Ok(Decided { decision, file: kept, changes, place, unfit })
 }
 
 /// A person stopped the environment in GitLab's own page. There is no webhook for it.
@@ -306,7 +313,7 @@ async fn notice_stop_by_hand(
     Ok(())
 }
 
-fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision) {
+pub(super) fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision) {
     record.project_path.clone_from(&merge_request.project_path);
     record.unseen_since = None;
     record.source_branch.clone_from(&merge_request.source_branch);
@@ -365,6 +372,7 @@ pub(super) async fn act_and_tell(
         // Its merge request is still looked at: what was decided about it must outlive the pruning of what is over.
         record.updated_at = now;
     }
+    sleep::settle(record, &status, now);
     places::note(record, &status, &reason, now);
     let trouble = match (&decision.desired, status.pending) {
         (Desired::Run(_), Some((_, _, Progress::Trouble(why)))) => Some(why),
@@ -418,7 +426,7 @@ pub(super) async fn act_and_tell(
 /// When a preview that is settled is looked at again without any event.
 fn next_look(record: &Preview, now: i64) -> Next {
     let end = record.expires_at.map(|end| end.max(now + SOONEST));
-    let hourly = (record.state == State::Ready).then(|| {
+    let hourly = matches!(record.state, State::Ready | State::Asleep).then(|| {
         let early = HOURLY / 10 * i64::from(record.name.as_str().bytes().fold(0, u8::wrapping_add)) / 256;
         (record.looked_at + HOURLY - early).max(now + SOONEST)
     });

@@ -9,6 +9,7 @@ use super::controller::Parts;
 use super::desired::{Decision, HeadFact};
 use super::look::Error;
 use super::observe;
+use super::sleep;
 use crate::preview::{HoldOrigin, JobOrder, MergeRequest, MrKey, Preview, ProjectId};
 use crate::render::{ProjectFile, WaitFor, Workload};
 use crate::store::KeptOrder;
@@ -41,11 +42,14 @@ pub(super) async fn refuse(
     Ok(())
 }
 
-/// Works the order into the record. A job that was started after its environment was stopped wants it back; what the operator
-/// stopped stays stopped.
+/// Works the order into the record. A job that was started after its environment was stopped wants it back, and what slept
+/// awake; what the operator stopped stays stopped.
 pub(super) fn note(record: &mut Preview, order: Option<&JobOrder>) {
     if let Some(order) = order {
         record.hold.take_if(|hold| hold.origin == HoldOrigin::Gitlab && hold.since < order.at);
+        if record.sleep.as_ref().is_some_and(|sleep| sleep.since < order.at) {
+            sleep::wake(record, order.at);
+        }
     }
     let known = |known: &mut JobOrder| order.is_some_and(|order| order.id == known.id);
     if record.order.as_mut().is_none_or(|order| !known(order)) {
@@ -74,6 +78,14 @@ pub(super) async fn leave_to_jobs(
         file.wait_for = WaitFor::Pipeline;
     }
     Ok(waits)
+}
+
+/// Why nothing comes of an order that [is unfit](is_unfit).
+pub(super) const UNFIT: &str = "the engine `kubernetes` takes no folder; use `greenroom deploy` without one";
+
+/// Whether the job has sent something that the engine cannot deploy.
+pub(super) fn is_unfit(order: &JobOrder, file: &ProjectFile) -> bool {
+    matches!(file.workload, Workload::Kubernetes(_)) && order.upload.is_some()
 }
 
 /// Writes down which of these rules counted.
@@ -107,12 +119,7 @@ pub(super) async fn head(
     if let WaitFor::Job(name) = &file.wait_for {
         names.push(name);
     }
-    if matches!(file.workload, Workload::Kubernetes(_)) && order.is_some_and(|order| order.upload.is_some()) {
-        let why = "the engine `kubernetes` takes no folder; use `greenroom deploy` without one";
-        refuse(parts, merge_request.key, order, why).await?;
-        return Ok(observe::head(&parts.forge, merge_request, file).await?);
-    }
-    match order {
+    match order.filter(|order| !is_unfit(order, file)) {
         Some(order) if order.upload.is_some() => Ok(HeadFact::Pipeline(order.head(names))),
         Some(_) => Ok(match observe::head(&parts.forge, merge_request, file).await? {
             HeadFact::Pipeline(head) => HeadFact::Pipeline(head.so_far(&names)),

@@ -1,6 +1,7 @@
 //! From what should be and what is to the steps between them. Pure.
 
 use super::desired::{Desired, Target};
+use super::sleep;
 use crate::engine::{Progress, Status};
 use crate::gitlab::DeploymentOutcome;
 use crate::preview::{EngineKind, Preview, Reason, Release, State};
@@ -12,6 +13,10 @@ pub enum Step {
     FinishDeployment(DeploymentOutcome),
     /// Make ready what the target needs and, when it is news, hand it to the engine.
     Deploy(Box<Target>),
+    /// Have the engine put what serves to sleep.
+    Sleep,
+    /// Have the engine wake it.
+    Wake,
     /// Remove everything the engine has.
     StopEngine,
     /// Stop and delete the GitLab environment.
@@ -29,12 +34,11 @@ pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
         steps.push(Step::FinishDeployment(outcome));
     }
     match desired {
-        Desired::Leave | Desired::Keep(..) => {}
-        Desired::Run(target) => {
-            if !is_settled(target, record, status) {
-                steps.push(Step::Deploy(target.clone()));
-            }
+        Desired::Leave => {}
+        Desired::Run(target) if !is_settled(target, record, status) => {
+            steps.push(Step::Deploy(target.clone()));
         }
+        Desired::Keep(..) | Desired::Run(_) => steps.extend(sleep::step(record, status)),
         Desired::Gone(_) => {
             // A deploy that was begun may have left an environment whose id we never learned, however it went on.
             if record.environment_id.is_some() || record.state != State::Stopped {
@@ -49,6 +53,9 @@ pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
 fn is_settled(target: &Target, record: &Preview, status: &Status) -> bool {
     let Some(release) = &record.release else { return false };
     let here = record.place().is_some_and(|place| place == target.place);
+    if here && release.sha == target.sha && status.pending.is_none() && sleep::is_wanted(record, status) {
+        return true;
+    }
     let known = release.settings == target.settings || release.job_id == Release::UNKNOWN_JOB;
     let same = here && known && release.is_of(&target.sha, target.job_id);
     // After a trouble of the engine's own the same order is worth another try.
@@ -113,12 +120,18 @@ pub(super) fn outcome(
             let Some(release) = record.release.as_ref().filter(|release| release.sha == target.sha) else {
                 return (State::Deploying, Reason::Deploying(target.sha.clone()));
             };
+            if serves(release, status) && status.asleep {
+                return (State::Asleep, Reason::Asleep(target.sha.clone()));
+            }
+            if serves(release, status) && sleep::is_waking(record, status) {
+                return (State::Deploying, Reason::Waking(target.sha.clone()));
+            }
             if serves(release, status) {
                 return (State::Ready, Reason::Ready(target.sha.clone()));
             }
             match (&release.failure, pending(release, status)) {
                 (Some(why), _) | (None, Some(Progress::Failed(why))) => {
-                    (State::Failed, refused(target, release, why.clone()))
+                    (State::Failed, refused(target, release.was_submitted(), why.clone()))
                 }
                 (None, Some(Progress::Trouble(why))) => (State::Failed, Reason::EngineFailed(why.clone())),
                 _ => (State::Deploying, Reason::Deploying(target.sha.clone())),
@@ -128,10 +141,10 @@ pub(super) fn outcome(
 }
 
 /// Why what was ordered is not served, in the words of its engine.
-fn refused(target: &Target, release: &Release, why: String) -> Reason {
+pub(super) fn refused(target: &Target, was_submitted: bool, why: String) -> Reason {
     match target.place.engine {
         EngineKind::Static => Reason::ArtifactRefused(why),
-        EngineKind::Kubernetes if release.was_submitted() => Reason::NotReady(why),
+        EngineKind::Kubernetes if was_submitted => Reason::NotReady(why),
         EngineKind::Kubernetes => Reason::Undeployable(why),
     }
 }

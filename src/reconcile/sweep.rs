@@ -20,8 +20,8 @@ use super::foreign;
 use super::look::Error;
 use crate::gitlab::Environment;
 use crate::preview::{
-    Deployment, MrKey, Place, Preview, PreviewName, ProjectId, Reason, Release, Serving, State, WorkKey,
-    merge_request_of_environment,
+    Deployment, MrKey, Place, Preview, PreviewName, ProjectId, Reason, Release, Serving, Sleep, State,
+    WorkKey, merge_request_of_environment,
 };
 use crate::report::instance_of;
 use crate::telemetry::Warning;
@@ -160,6 +160,8 @@ async fn found(
             reference: String::new(),
             finished: false,
         });
+        let (sha, since) = (serving.sha.clone(), now);
+        record.sleep = status.asleep.then_some(Sleep { sha, since, waking: false });
         record.serving = Some(serving);
     }
     record.environment_id = environment.map(|environment| environment.id);

@@ -27,13 +27,17 @@ pub(super) async fn tell(
         Desired::Leave => return Err(error),
         Desired::Keep(state, reason) => (*state, reason.clone()),
         Desired::Gone(_) => (State::Stopping, Reason::Leftover(error.to_string())),
-        Desired::Run(_) if serves => (State::Ready, Reason::Unreachable(error.to_string())),
+        Desired::Run(_) if serves => {
+            let asleep = record.sleeps_since().is_some();
+            let state = if asleep { State::Asleep } else { State::Ready };
+            (state, Reason::Unreachable(error.to_string()))
+        }
         Desired::Run(_) => (State::Waiting, Reason::Unreachable(error.to_string())),
     };
     record.enter(state, &reason, head);
     record.at_rest = false;
     keep(parts, record, saved).await?;
-    if state != State::Ready {
+    if !matches!(state, State::Ready | State::Asleep) {
         record.note_begun |= crate::report::note_is_due(state);
         apply::unless_refused(parts.reporter.comment(record, parts.clock.now(), note).await)?;
         keep(parts, record, saved).await?;

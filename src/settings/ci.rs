@@ -120,6 +120,12 @@ pub fn job_settings(server: Option<Url>, merge_request: Option<u64>) -> Result<J
     }
 }
 
+/// Whether colours are shown on a stdout that is a terminal or not: GitLab shows those of a job too.
+pub fn shows_colours(is_terminal: bool) -> bool {
+    let Variables { gitlab_ci, no_color, .. } = Variables::read().unwrap_or_default();
+    (is_terminal || gitlab_ci.as_deref() == Some("true")) && no_color.is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

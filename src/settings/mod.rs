@@ -4,6 +4,7 @@
 //! with `--config`, `GREENROOM_*` variables, flags. All problems are reported together, each with name and remedy.
 
 mod address;
+mod browser;
 mod ci;
 mod cluster;
 mod layer;
@@ -21,7 +22,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-pub use ci::{JobSettings, job_settings};
+pub use browser::browsers;
+pub use ci::{JobSettings, job_settings, shows_colours};
 pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use on_cluster::{

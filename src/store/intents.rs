@@ -48,6 +48,7 @@ impl Store {
         let lift = match intent {
             Intent::Stop | Intent::StopInGitlab => Lift::Never,
             Intent::Refresh => Lift::Yes,
+            Intent::Sleep | Intent::Wake => Lift::No,
         };
         let key = WorkKey::MergeRequest(preview.key);
         let hint = Hint { key: &key, lane: Lane::Interactive, thorough: true, lift };

@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::Deploys;
+
 /// Counts looks and their time.
 #[derive(Debug)]
 pub struct Looks {
@@ -57,6 +59,8 @@ pub struct Sample {
     pub gitlab: GitLabUse,
     /// Previews by state.
     pub previews: Vec<(&'static str, i64)>,
+    /// Previews by engine and state.
+    pub engine_previews: Vec<(&'static str, &'static str, i64)>,
     /// Warnings that stand, by code.
     pub warnings: Vec<(&'static str, i64)>,
     /// Previews whose merge request GitLab has not shown for too long.
@@ -94,6 +98,12 @@ struct Code {
     code: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Where {
+    engine: &'static str,
+    state: &'static str,
+}
+
 /// Turns counters into text.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Metrics;
@@ -103,7 +113,12 @@ impl Metrics {
     ///
     /// # Errors
     /// Only when the encoder fails to write to memory.
-    pub fn render(self, looks: &Looks, sample: &Sample) -> Result<String, std::fmt::Error> {
+    pub fn render(
+        self,
+        looks: &Looks,
+        deploys: &Deploys,
+        sample: &Sample,
+    ) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("greenroom");
         registry.register("look_seconds", "How long looks took, by outcome", looks.seconds.clone());
         let previews = Family::<Label, Gauge>::default();
@@ -111,6 +126,12 @@ impl Metrics {
             previews.get_or_create(&Label { kind }).set(*count);
         }
         registry.register("previews", "Previews by state", previews);
+        let engine_previews = Family::<Where, Gauge>::default();
+        for (engine, state, count) in &sample.engine_previews {
+            engine_previews.get_or_create(&Where { engine, state }).set(*count);
+        }
+        registry.register("engine_previews", "Previews by engine and state", engine_previews);
+        deploys.register(&mut registry);
         let warnings = Family::<Code, Gauge>::default();
         for (code, count) in &sample.warnings {
             warnings.get_or_create(&Code { code }).set(*count);

@@ -1,11 +1,13 @@
 //! Logs, metrics and warnings.
 
+mod deploys;
 mod health;
 mod metrics;
 mod webhooks;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
+pub use deploys::{Deployed, Deploys};
 pub use health::{Health, Standing, Warning};
 pub use metrics::{GitLabUse, Looks, Metrics, Sample};
 pub use webhooks::Webhooks;

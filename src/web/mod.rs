@@ -1,7 +1,7 @@
 //! JSON API, health and metrics.
 //!
-//! Needs: the store. GitLab is never called from here, except to find out who a CI job is and speaks for (`jobs`), and engines
-//! only for what a preview's programs write.
+//! Needs: the store. GitLab is never called from here, except to find out who a CI job is and speaks for (`jobs`) and what a
+//! look would do (`plan`), nor are engines, except for that and for what a preview's programs write.
 //!
 //! Who may ask (`access.rs`): with an API token set, whoever sends it; without one, only loopback peers that name a
 //! loopback host and came through no proxy. `/livez` and `/readyz` answer everybody.
@@ -11,6 +11,7 @@ mod brake;
 mod deliveries;
 mod health;
 mod jobs;
+mod plan;
 mod previews;
 mod problem;
 
@@ -26,10 +27,10 @@ pub use jobs::JobDesk;
 pub use problem::Problem;
 
 use crate::clock::Clock;
-use crate::preview::{Preview, State};
-use crate::reconcile::{Brake, Engines, foreign_instances};
+use crate::preview::{EngineKind, Preview, State};
+use crate::reconcile::{Brake, Engines, Planner, foreign_instances};
 use crate::store::Store;
-use crate::telemetry::{GitLabUse, Health, Looks, Metrics, Sample};
+use crate::telemetry::{Deploys, GitLabUse, Health, Looks, Metrics, Sample};
 
 /// Reads counters that live in rooms this one does not know.
 pub type Counters = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
@@ -44,6 +45,8 @@ pub struct Api {
     pub token: ApiToken,
     /// Looks so far.
     pub looks: Arc<Looks>,
+    /// Deploys so far.
+    pub deploys: Arc<Deploys>,
     /// Deliveries by outcome.
     pub deliveries: Counters,
     /// Calls to GitLab by kind.
@@ -54,6 +57,8 @@ pub struct Api {
     pub brake: Brake,
     /// What runs previews; asked only for what their programs write.
     pub engines: Engines,
+    /// Says what looks would do.
+    pub planner: Planner,
     /// Which project paths are served.
     pub served: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// How long GitLab may not show a merge request before that is told, milliseconds.
@@ -70,6 +75,9 @@ pub fn configure(config: &mut web::ServiceConfig) {
         web::resource(path).route(route).default_service(refused)
     };
     let at = |path: &str, route: Route| only("GET, HEAD", path, route);
+    let asked = |verb: &str, route: Route| {
+        only("POST", &format!("/api/v1/previews/{{project_id}}/{{mr_iid}}/{verb}"), route)
+    };
     jobs::configure(config);
     config
         .service(at("/livez", get().to(livez)))
@@ -84,12 +92,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(at("/api/v1/previews", get().to(previews::list)))
         .service(at("/api/v1/previews/{project_id}/{mr_iid}", get().to(previews::one)))
         .service(at("/api/v1/previews/{project_id}/{mr_iid}/log", get().to(previews::log)))
-        .service(only("POST", "/api/v1/previews/{project_id}/{mr_iid}/stop", web::post().to(previews::stop)))
-        .service(only(
-            "POST",
-            "/api/v1/previews/{project_id}/{mr_iid}/refresh",
-            web::post().to(previews::refresh),
-        ))
+        .service(asked("stop", web::post().to(previews::stop)))
+        .service(asked("refresh", web::post().to(previews::refresh)))
+        .service(asked("sleep", web::post().to(previews::sleep)))
+        .service(asked("wake", web::post().to(previews::wake)))
+        .service(asked("plan", web::post().to(plan::plan)))
         .default_service(web::to(async || Problem::not_found("there is nothing at this address").response()));
 }
 
@@ -136,12 +143,22 @@ async fn metrics(_: Operator, api: web::Data<Api>) -> Result<HttpResponse, Probl
         deliveries: (api.deliveries)(),
         gitlab: (api.gitlab)(),
         previews: State::ALL.iter().map(|state| (state.as_str(), count(*state))).collect(),
+        engine_previews: by_engine(&all),
         warnings: api.health.counts(),
         queue: (depth.due, depth.later),
         oldest: depth.oldest / 1000,
     };
-    let text = Metrics.render(&api.looks, &sample).map_err(|_| Problem::internal())?;
+    let text = Metrics.render(&api.looks, &api.deploys, &sample).map_err(|_| Problem::internal())?;
     Ok(HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(text))
+}
+
+fn by_engine(all: &[Preview]) -> Vec<(&'static str, &'static str, i64)> {
+    let pairs = EngineKind::ALL.into_iter().flat_map(|engine| State::ALL.map(|state| (engine, state)));
+    let count = |engine: EngineKind, state: State| {
+        let of = |preview: &&Preview| preview.state == state && preview.engine == engine.as_str();
+        i64::try_from(all.iter().filter(of).count()).unwrap_or(i64::MAX)
+    };
+    pairs.map(|(engine, state)| (engine.as_str(), state.as_str(), count(engine, state))).collect()
 }

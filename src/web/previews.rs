@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Operator;
 use super::{Api, Problem};
-use crate::preview::{CheckResult, HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339};
+use crate::preview::{
+    CheckResult, EngineKind, HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339,
+};
 
 /// How long a preview stays in the list after it went, milliseconds.
 const SHOWN_AFTER_STOP: i64 = 86_400_000;
@@ -61,6 +63,8 @@ struct Detail<'a> {
     decision: &'a [String],
     /// Who stopped it at its head.
     hold: Option<Held>,
+    /// Since when what served sleeps.
+    asleep_since: Option<String>,
     /// What an operator asked for that no look has taken up yet.
     asked: Option<Pending>,
     /// Why the last look failed, and when the next one is.
@@ -138,8 +142,13 @@ pub(super) async fn list(_: Operator, api: web::Data<Api>) -> Result<HttpRespons
 }
 
 pub(super) async fn one(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
-    let preview = find(&api, &path).await?;
-    Ok(HttpResponse::Ok().json(detail(&api, &preview).await?))
+    show(&api, key(&path)?).await
+}
+
+/// One preview, with all there is to know.
+pub(super) async fn show(api: &Api, key: MrKey) -> Result<HttpResponse, Problem> {
+    let preview = known(api, key).await?;
+    Ok(HttpResponse::Ok().json(detail(api, &preview).await?))
 }
 
 /// Which lines of a log are wanted.
@@ -174,6 +183,27 @@ pub(super) async fn refresh(_: Operator, api: web::Data<Api>, path: Path) -> Res
     ask(&api, &path, Intent::Refresh).await
 }
 
+pub(super) async fn sleep(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
+    let preview = find(&api, &path).await?;
+    if preview.place().is_none_or(|place| place.engine == EngineKind::Static) {
+        return Err(Problem::conflict(
+            "a static preview uses nothing while nobody looks at it, so there is nothing to put to sleep",
+        ));
+    }
+    let serves = preview.serving.is_some() && !matches!(preview.state, State::Stopping | State::Stopped);
+    if !serves || preview.state == State::Deploying {
+        return Err(Problem::conflict(format!(
+            "only what serves can be put to sleep, and it is {}: {}",
+            preview.state, preview.reason
+        )));
+    }
+    ask(&api, &path, Intent::Sleep).await
+}
+
+pub(super) async fn wake(_: Operator, api: web::Data<Api>, path: Path) -> Result<HttpResponse, Problem> {
+    ask(&api, &path, Intent::Wake).await
+}
+
 /// Durable before the answer. To ask again changes nothing: what is asked for is how it should be.
 async fn ask(api: &Api, path: &Path, intent: Intent) -> Result<HttpResponse, Problem> {
     let preview = find(api, path).await?;
@@ -185,13 +215,20 @@ async fn ask(api: &Api, path: &Path, intent: Intent) -> Result<HttpResponse, Pro
 type Path = web::Path<(String, String)>;
 
 async fn find(api: &Api, path: &Path) -> Result<Preview, Problem> {
+    known(api, key(path)?).await
+}
+
+fn key(path: &Path) -> Result<MrKey, Problem> {
     let (project, iid) = &**path;
     let key = project.parse().ok().zip(iid.parse().ok()).map(|(project, iid)| MrKey::new(project, iid));
-    let key = key.ok_or_else(|| {
+    key.ok_or_else(|| {
         Problem::not_found(format!(
             "`{project}/{iid}` names no merge request; use the project's id and the iid, in digits"
         ))
-    })?;
+    })
+}
+
+async fn known(api: &Api, key: MrKey) -> Result<Preview, Problem> {
     api.store.preview(key).await?.filter(Preview::is_decided).ok_or_else(|| {
         Problem::not_found(format!(
             "no preview of merge request {key} is known: its head has no `.greenroom.yml`, or nothing was heard of it \
@@ -214,6 +251,7 @@ async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Probl
         leaving: preview.leaving.iter().map(ToString::to_string).collect(),
         decision: &preview.decision,
         hold: preview.hold.as_ref().map(|hold| Held { by: hold.origin, since: rfc3339(hold.since) }),
+        asleep_since: preview.sleeps_since().map(rfc3339),
         asked: asked.map(|asked| Pending { intent: asked.intent, at: rfc3339(asked.at) }),
         trouble: trouble.map(|(error, at)| Trouble { error, next_look_at: rfc3339(at) }),
         history: history

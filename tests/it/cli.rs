@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{free_address, world::World};
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 26] = [
     "serve",
     "demo",
     "sandbox",
@@ -28,9 +28,13 @@ const VERBS: [&str; 22] = [
     "connect",
     "list",
     "why",
+    "open",
     "logs",
+    "plan",
     "stop",
     "refresh",
+    "sleep",
+    "wake",
     "doctor",
     "health",
     "brake",
@@ -414,7 +418,7 @@ mod health {
 /// What an operator does in a day.
 mod day {
     use super::*;
-    use crate::support::gitlab::Gitlab;
+    use crate::support::{PATIENCE, gitlab::Gitlab, until};
 
     /// What changes from run to run.
     const FILTERS: [(&str, &str); 6] = [
@@ -455,6 +459,32 @@ mod day {
         let logs = ask(&["logs", "acme/web!1", "--server", &server]).await;
         with_settings!({ filters => FILTERS }, { assert_snapshot!(shown(logs)) });
         world.ends_well().await;
+    }
+
+    #[tokio::test]
+    async fn a_link_is_printed_and_shown_where_there_is_a_browser() {
+        let world = World::start().await;
+        let mr = world.ready_mr("feature", "one").await;
+        let waiting = world.gitlab.open_mr("waiting", "Another").await;
+        world.becomes(waiting, "waiting").await;
+        let folder = tempfile::tempdir().unwrap();
+        let browser = folder.path().join("browser");
+        fs::write(&browser, "#!/bin/sh\nprintf %s \"$1\" > \"$0.part\" && mv \"$0.part\" \"$0.shows\"\n")
+            .unwrap();
+        fs::set_permissions(&browser, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let shows = folder.path().join("browser.shows");
+        let server = world.greenroom.url().to_string();
+        let names = format!("/nowhere/browser:{}", browser.display());
+        let open = async |args: &[&str]| {
+            let args = [&["open"], args].concat();
+            world.greenroom.ask(&args, &[("GREENROOM_SERVER", &server), ("BROWSER", &names)]).await
+        };
+        let link = format!("{}/", world.preview(mr).await.unwrap()["url"].as_str().unwrap());
+        assert_eq!(open(&["42!1", "--print"]).await, (0, format!("{link}\n")));
+        assert_eq!(open(&["acme/web!2"]).await.0, 1, "there is nothing to see");
+        assert_eq!(open(&["acme/web!1"]).await, (0, format!("{link}\n")));
+        let shown = until("the browser shows it", PATIENCE, || async { fs::read_to_string(&shows) }).await;
+        assert_eq!(shown, link);
     }
 
     #[tokio::test]

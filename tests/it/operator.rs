@@ -104,6 +104,26 @@ async fn a_refresh_and_a_reopen_bring_back_what_was_stopped() {
 }
 
 #[tokio::test]
+async fn files_have_nothing_to_gain_from_sleep() {
+    let world = World::start().await;
+    let mr = world.ready_mr("feature", "one").await;
+    let path = format!("/api/v1/previews/{}/{mr}/sleep", Gitlab::PROJECT);
+    let answer = world.greenroom.post(&path).send().await.unwrap();
+    assert_eq!(answer.status(), 409);
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(
+        problem["detail"],
+        "a static preview uses nothing while nobody looks at it, so there is nothing to put to sleep"
+    );
+    // What is awake stays so.
+    asks(&world, mr, "wake").await;
+    world.rests().await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "one").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
 async fn a_stop_of_what_is_closed_holds_nothing_back() {
     let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
     let mr = world.ready_mr("feature", "one").await;

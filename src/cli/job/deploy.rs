@@ -33,7 +33,7 @@ pub(in crate::cli) async fn run(flags: Flags) -> Result<(), Failure> {
         }
         None => None,
     };
-    let answer = job.server.ask("api/v1/jobs/deploy", &job.named(), archive.as_ref()).await?;
+    let answer = job.server.ask("api/v1/jobs/deploy", &super::named(&job.settings), archive.as_ref()).await?;
     let order = answer["order"].as_str().unwrap_or_default();
     let (end, shown) = job.follow(&answer, &format!("order={order}")).await?;
     job.log.close(section);

@@ -18,6 +18,7 @@ use url::Url;
 pub(super) use deploy::{Flags, run};
 
 use super::check::Format;
+use super::client::{PreviewArgs, ServerFlag};
 use super::{Failure, output};
 use crate::preview::{CheckResult, CheckState};
 use crate::settings::{JobSettings, job_settings};
@@ -108,12 +109,6 @@ impl Job {
         Ok(Self { settings, server, log, flags })
     }
 
-    /// The merge requests as the server takes them.
-    fn named(&self) -> String {
-        let iids: Vec<_> = self.settings.merge_requests.iter().map(u64::to_string).collect();
-        format!("mr={}", iids.join(","))
-    }
-
     /// Shows how it goes until it is decided; what is asked for is named by `query`.
     async fn follow(&self, answer: &Value, query: &str) -> Result<(End, Value), Failure> {
         let (project, iid) = (&answer["project_id"], &answer["mr_iid"]);
@@ -142,11 +137,87 @@ impl Job {
     }
 }
 
+/// Which merge request a verb is about: the one that is named, in a job else the job's own.
+#[derive(Debug, clap::Args)]
+pub(super) struct Whose {
+    /// The merge request: `acme/web!7`, or with the project's id `42!7`. In a CI job none: it is the job's own.
+    name: Option<String>,
+    #[command(flatten)]
+    server: ServerFlag,
+    /// The number of the job's merge request. Default: that of the pipeline, else those of its branch.
+    #[arg(long, value_name = "IID", conflicts_with = "name")]
+    merge_request: Option<u64>,
+}
+
+/// Who asks.
+pub(super) enum Asker {
+    /// Somebody who names the merge request.
+    Person(PreviewArgs),
+    /// The job that is for it.
+    Job(OwnJob),
+}
+
+impl Whose {
+    /// Whether a job asks about its own merge request.
+    pub(super) const fn is_job(&self) -> bool {
+        self.name.is_none()
+    }
+
+    /// The preview, as the server tells of it.
+    pub(super) async fn preview(self) -> Result<Value, Failure> {
+        match self.asker()? {
+            Asker::Person(preview) => {
+                let (client, path) = preview.find().await?;
+                client.get(&path).await
+            }
+            Asker::Job(job) => job.look().await,
+        }
+    }
+
+    pub(super) fn asker(self) -> Result<Asker, Failure> {
+        match self.name {
+            Some(name) => Ok(Asker::Person(PreviewArgs::new(name, self.server.server))),
+            None => OwnJob::new(self.server.server, self.merge_request).map(Asker::Job),
+        }
+    }
+}
+
+/// A job that asks about its own merge request, and waits for nothing.
+pub(super) struct OwnJob {
+    server: Server,
+    query: String,
+}
+
+impl OwnJob {
+    fn new(server: Option<Url>, merge_request: Option<u64>) -> Result<Self, Failure> {
+        let settings = job_settings(server, merge_request)
+            .map_err(|problems| Failure::Findings(problems.to_string()))?;
+        Ok(Self { server: Server::new(&settings)?, query: named(&settings) })
+    }
+
+    /// The job's preview.
+    async fn look(&self) -> Result<Value, Failure> {
+        let answer = self.server.get(&format!("api/v1/jobs/preview?{}", self.query)).await?;
+        Ok(answer.json().await?)
+    }
+
+    /// Asks for something to be worked out.
+    pub(super) async fn ask(&self, path: &str) -> Result<Value, Failure> {
+        self.server.ask(path, &self.query, None).await
+    }
+}
+
+/// The merge requests that a job is for, as the server takes them.
+fn named(settings: &JobSettings) -> String {
+    let iids: Vec<_> = settings.merge_requests.iter().map(u64::to_string).collect();
+    format!("mr={}", iids.join(","))
+}
+
 /// `greenroom stop` in a job.
 pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
     let job = Job::new(flags)?;
     let section = job.log.open("greenroom_stop", "Taking the preview away");
-    let answer = job.server.ask("api/v1/jobs/stop", &job.named(), None).await?;
+    let answer = job.server.ask("api/v1/jobs/stop", &named(&job.settings), None).await?;
     let (end, shown) = if answer["name"].is_null() {
         let reason = String::from("there is no preview to stop");
         let end = End {

@@ -34,12 +34,10 @@ impl Inner {
                 object: format!("Namespace {}", parcel.name),
                 action: Action::Create,
                 diff: String::new(),
+                refused: None,
             };
-            let created = objects.filter_map(|object| {
-                let reference = Reference::of(object)?;
-                Some(change(&reference, Action::Create, None, Some(object)))
-            });
-            return Ok([namespace].into_iter().chain(created).collect());
+            let created = try_join_all(objects.map(|object| self.appear(name, object))).await?;
+            return Ok([namespace].into_iter().chain(created.into_iter().flatten()).collect());
         };
         let compared = try_join_all(objects.map(|object| self.compare(name, object))).await?;
         let mut changes: Vec<Change> = compared.into_iter().flatten().collect();
@@ -57,6 +55,16 @@ impl Inner {
         Ok(changes)
     }
 
+    /// An object of a namespace that is not there yet, where the API server tries nothing out but knows its kinds.
+    async fn appear(&self, namespace: &str, object: &Value) -> Result<Option<Change>, Error> {
+        let Some(reference) = Reference::of(object) else { return Ok(None) };
+        let refused = match self.server.get(namespace, &reference).await {
+            Ok(_) => None,
+            Err(refusal) => Some(self.of_object(&reference, &refusal)?),
+        };
+        Ok(Some(Change { refused, ..change(&reference, Action::Create, None, Some(object)) }))
+    }
+
     async fn compare(&self, namespace: &str, object: &Value) -> Result<Option<Change>, Error> {
         let Some(reference) = Reference::of(object) else { return Ok(None) };
         let live = match self.server.get(namespace, &reference).await {
@@ -65,26 +73,31 @@ impl Inner {
             Err(Refusal::UnknownKind) => None,
             Err(refusal) => return Err(self.refused("show what is there", &refusal)),
         };
-        let Some(live) = live else {
-            return match self.server.dry_run(namespace, object).await {
-                Ok(_) => Ok(Some(change(&reference, Action::Create, None, Some(object)))),
-                Err(refusal) => Err(self.refused(&format!("accept {reference}"), &refusal)),
-            };
-        };
+        let action = if live.is_some() { Action::Update } else { Action::Create };
         match self.server.dry_run(namespace, object).await {
+            // What the server adds to something new says nothing to who wrote it.
+            Ok(_) if live.is_none() => Ok(Some(change(&reference, action, None, Some(object)))),
             Ok(after) => {
-                let change = change(&reference, Action::Update, Some(&live), Some(&after));
+                let change = change(&reference, action, live.as_ref(), Some(&after));
                 Ok((!change.diff.is_empty()).then_some(change))
             }
             Err(Refusal::Immutable(_)) if reference.kind.is_replaceable() => {
-                Ok(Some(change(&reference, Action::Replace, Some(&live), Some(object))))
+                Ok(Some(change(&reference, Action::Replace, live.as_ref(), Some(object))))
             }
-            Err(refusal) => Err(self.refused(&format!("accept {reference}"), &refusal)),
+            Err(refusal) => {
+                let refused = Some(self.of_object(&reference, &refusal)?);
+                Ok(Some(Change { refused, ..change(&reference, action, live.as_ref(), Some(object)) }))
+            }
         }
+    }
+
+    /// Why an object is refused; an error where it may not be its fault.
+    fn of_object(&self, reference: &Reference, refusal: &Refusal) -> Result<String, Error> {
+        refusal.of_object().ok_or_else(|| self.refused(&format!("accept {reference}"), refusal))
     }
 }
 
 fn change(reference: &Reference, action: Action, before: Option<&Value>, after: Option<&Value>) -> Change {
     let object = format!("{} {}", reference.kind.kind, reference.name);
-    Change { object, action, diff: diff(before, after) }
+    Change { object, action, diff: diff(before, after), refused: None }
 }

@@ -25,6 +25,24 @@ pub(super) enum Refusal {
     Unavailable(String),
 }
 
+impl Refusal {
+    /// Why what was sent would be refused again; `None` where the fault may not be with what was sent.
+    pub(super) fn of_object(&self) -> Option<String> {
+        match self {
+            Self::Object(why) => Some(why.clone()),
+            Self::Immutable(why) => Some(format!(
+                "it cannot be changed in place, and making it anew could lose data; give it another name, or stop the \
+                 preview first: {}",
+                Quoted::new(why)
+            )),
+            Self::UnknownKind => Some(String::from(
+                "the cluster does not know this kind; a definition has to be installed first",
+            )),
+            Self::NotFound | Self::Conflict(_) | Self::Access(_) | Self::Unavailable(_) => None,
+        }
+    }
+}
+
 /// In words, where no particular object is meant.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,6 +59,8 @@ impl fmt::Display for Refusal {
 pub(super) fn classify(error: &kube::Error) -> Refusal {
     match error {
         kube::Error::Api(status) => answer(status),
+        // Its API is there, or was asked for, and has no such kind.
+        kube::Error::Discovery(_) => Refusal::UnknownKind,
         // What follows the first colon repeats the source, which the end of the chain says best.
         other => Refusal::Unavailable(format!("it cannot be reached: {}", Quoted::new(&innermost(other)))),
     }
@@ -216,6 +236,12 @@ mod tests {
         )
         .unwrap();
         assert_eq!(classify(&kube::Error::Api(status.boxed())), Refusal::UnknownKind);
+    }
+
+    #[test]
+    fn a_kind_that_its_group_does_not_have_is_unknown() {
+        let error = kube::error::DiscoveryError::MissingKind("Widget".into());
+        assert_eq!(classify(&kube::Error::Discovery(error)), Refusal::UnknownKind);
     }
 
     #[test]

@@ -41,6 +41,16 @@ fn how(object: &Reference) -> Option<How> {
 }
 
 impl How {
+    /// Whether it was seen to be asleep.
+    fn sleeps(self, seen: &Seen) -> bool {
+        match self {
+            Self::Replicas => seen.replicas == Some(0),
+            Self::Suspend => seen.suspended,
+            // What it asks of nodes is not kept.
+            Self::Nowhere => false,
+        }
+    }
+
     /// What has to be remembered; `None` for what sleeps anyway.
     fn count(self, seen: &Seen) -> Option<i64> {
         match self {
@@ -91,6 +101,15 @@ impl Inner {
         let Some(counts) = &place.record.asleep else { return Ok(()) };
         let woken = self.scale(name.as_str(), &place.record.objects.wanted, counts, |count| count).await;
         woken.map_err(|refusal| self.refused("wake", &refusal))?;
+        // What still shows as it slept would pass for ready, or for changed by somebody else.
+        let back = self.until(|cache| {
+            place.record.objects.wanted.iter().all(|wanted| {
+                let scaled = counts.contains_key(&called(&wanted.object));
+                let seen = cache.get(name.as_str(), &wanted.object).filter(|_| scaled);
+                seen.zip(how(&wanted.object)).is_none_or(|(seen, how)| !how.sleeps(seen))
+            })
+        });
+        let _ = tokio::time::timeout(super::READ_WITHIN, back).await;
         let awake = record::asleep(None);
         self.change(name.as_str(), &place, &awake).await.map_err(|it| self.refused("wake", &it))?;
         self.shown(name.as_str(), false).await;

@@ -334,23 +334,14 @@ fn go_on(attempt: &Attempt) -> Result<(), End> {
 
 /// What a refusal of `what` means for the order.
 fn end(refusal: Refusal, what: &str) -> End {
-    match refusal {
-        Refusal::Object(why) => End::Failed(format!("{what}: {why}")),
-        Refusal::Immutable(why) => End::Failed(format!(
-            "{what} cannot be changed in place, and making it anew could lose data; give it another name, or stop the \
-             preview first: {}",
-            Quoted::new(&why)
-        )),
-        Refusal::UnknownKind => End::Failed(format!(
-            "{what}: the cluster does not know this kind; a definition has to be installed first"
-        )),
-        Refusal::Access(why) | Refusal::Unavailable(why) => {
-            End::Trouble(format!("{what} could not be sent to the cluster: {why}"))
-        }
-        Refusal::NotFound => End::Trouble(format!("{what}: its namespace went away in the meantime")),
-        Refusal::Conflict(why) => End::Trouble(format!(
-            "{what} was changed by somebody else at the same time: {}",
-            Quoted::new(&why)
-        )),
+    if let Some(why) = refusal.of_object() {
+        return End::Failed(format!("{what}: {why}"));
     }
+    End::Trouble(match refusal {
+        Refusal::NotFound => format!("{what}: its namespace went away in the meantime"),
+        Refusal::Conflict(why) => {
+            format!("{what} was changed by somebody else at the same time: {}", Quoted::new(&why))
+        }
+        other => format!("{what} could not be sent to the cluster: {other}"),
+    })
 }

@@ -266,7 +266,12 @@ impl Engine for StaticSite {
             Some(site) if site.digest() == order.digest => return Ok(Vec::new()),
             Some(_) => Action::Update,
         };
-        Ok(vec![Change { object: format!("Site {}", order.name), action, diff: String::new() }])
+        Ok(vec![Change {
+            object: format!("Site {}", order.name),
+            action,
+            diff: String::new(),
+            refused: None,
+        }])
     }
 
     async fn logs(&self, _: &PreviewName, _: usize) -> Result<Vec<String>, Error> {

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::preview::{JobStatus, Quoted, Reason, Release, Serving, Sha, shown_line};
+use crate::preview::{JobStatus, Quoted, Reason, Release, Serving, Sha, Sleep, shown_line};
 use crate::render::ProjectFile;
 
 /// 2026-11-21 08:00:00 UTC.
@@ -92,6 +92,47 @@ fn a_first_deploy_has_no_link_yet() {
     | Commit | `bbbbbbbb` |
 
     This comment changes when it is done.
+    ");
+}
+
+#[test]
+fn what_sleeps_says_who_wakes_it() {
+    let asleep = |mut preview: Preview| {
+        preview.sleep = Some(Sleep { sha: sha("a"), since: AT, waking: false });
+        preview
+    };
+    let mut head = asleep(serving("a", preview(State::Asleep, &Reason::Asleep(sha("a")))));
+    head.sha = Some(sha("a"));
+    assert_snapshot!(told(&head), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### ⚪ Preview: asleep
+
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** sleeps since 2026-11-21 08:00:00 UTC; `greenroom wake` wakes it.
+
+    The operator has put commit `aaaaaaaa` to sleep.
+
+    | | |
+    |---|---|
+    | Commit | `aaaaaaaa` |
+    | Expires | 2026-11-28 08:00:00 UTC |
+
+    Until then its link leads to an error of the cluster's ingress, such as 503. A refresh or the next push wakes it too.
+    ");
+    let older = preview(State::Failed, &Reason::JobFailed(job(), 9, JobStatus::Failed));
+    assert_snapshot!(told(&asleep(serving("a", older))), @"
+    <!-- greenroom instance=abc123 project=42 mr=7 -->
+    ### 🔴 Preview: failed
+
+    **[web-42-mr-7.preview.example.net](https://web-42-mr-7.preview.example.net)** sleeps since 2026-11-21 08:00:00 UTC; `greenroom wake` wakes it.
+
+    Job `build` of pipeline 9 failed.
+
+    | | |
+    |---|---|
+    | Commit | `bbbbbbbb` |
+    | Expires | 2026-11-28 08:00:00 UTC |
+
+    The next push or a new attempt of the job tries again.
     ");
 }
 

@@ -1,4 +1,4 @@
-//! What CI jobs ask for: deploy, stop, and how it goes.
+//! What CI jobs ask for: deploy, stop, what a deploy would do, and how it goes.
 //!
 //! A job proves who it is with the ID token that GitLab gave it (`oidc`), and no other secret; which merge request it speaks for is
 //! found out by asking GitLab (`reconcile::Jobs`). All that is told strangers is why they are refused.
@@ -20,11 +20,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::Problem;
+use super::{Api, Problem, previews};
 use crate::clock::Clock;
 use crate::oidc::Verifier;
 use crate::preview::{Preview, ProjectId};
-use crate::reconcile::{Jobs, Refusal, UploadError, Uploads};
+use crate::reconcile::{Jobs, Planner, Refusal, UploadError, Uploads};
 use caller::Caller;
 
 /// What the routes for jobs need.
@@ -33,6 +33,8 @@ pub struct JobDesk {
     pub verifier: Verifier,
     /// Lets jobs in.
     pub jobs: Jobs,
+    /// Says what deploys would do.
+    pub planner: Planner,
     /// Where their files go.
     pub uploads: Uploads,
     /// The time.
@@ -41,7 +43,7 @@ pub struct JobDesk {
     pub stop: CancellationToken,
 }
 
-/// Mounts the routes. Needs `web::Data<JobDesk>`.
+/// Mounts the routes. Needs `web::Data<JobDesk>` and, to show previews, `web::Data<Api>`.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     let only = |allow: &'static str, path: &str, route: actix_web::Route| {
         let refused = web::to(move || async move { Problem::not_allowed(allow).response() });
@@ -50,6 +52,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(only("POST", "/api/v1/jobs/deploy", web::post().to(deploy)))
         .service(only("POST", "/api/v1/jobs/stop", web::post().to(stop)))
+        .service(only("POST", "/api/v1/jobs/plan", web::post().to(plan)))
+        .service(only("GET", "/api/v1/jobs/preview", web::get().to(preview)))
         .service(only(
             "GET",
             "/api/v1/jobs/previews/{project_id}/{mr_iid}/events",
@@ -112,6 +116,31 @@ async fn deploy(
         url: preview.as_ref().map(|preview| preview.url.as_str()),
         state: preview.as_ref().map(|preview| preview.state.as_str()),
     }))
+}
+
+/// What a deploy would do that the job asked for. It is told of no more than it may deploy.
+async fn plan(
+    caller: Caller,
+    desk: web::Data<JobDesk>,
+    named: web::Query<Named>,
+) -> Result<HttpResponse, Problem> {
+    let Caller(claims) = caller;
+    let admitted = desk.jobs.admit_deploy(&claims, &named.iids()?).await?;
+    let (key, order) = (admitted.key, admitted.order(&claims, None, desk.clock.now()));
+    Ok(HttpResponse::Ok().json(desk.planner.plan(key, Some(order)).await?))
+}
+
+/// The preview of the job's own merge request, whatever pipeline of it the job is in.
+async fn preview(
+    caller: Caller,
+    desk: web::Data<JobDesk>,
+    api: web::Data<Api>,
+    named: web::Query<Named>,
+) -> Result<HttpResponse, Problem> {
+    match desk.jobs.admit_stop(&caller.0, &named.iids()?).await? {
+        Some(key) => previews::show(&api, key).await,
+        None => Err(Problem::not_found("no open merge request has the source branch of this job")),
+    }
 }
 
 /// Removes archives that no order names any more. What cannot be removed now is removed another time.

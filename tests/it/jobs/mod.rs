@@ -3,6 +3,8 @@
 mod checks;
 mod deploy;
 mod include;
+mod own;
+mod plan;
 mod tokens;
 
 use std::{

@@ -5,5 +5,7 @@ mod checks;
 mod conversations;
 mod images;
 mod outage;
+mod plan;
 mod registry;
+mod sleep;
 mod town;

@@ -118,6 +118,7 @@ async fn one_preview_is_told_with_decision_and_history() {
     let preview = world.preview(mr).await.unwrap();
     assert_snapshot!(shape(&preview), @"
 asked: null
+asleep_since: null
 cluster: null
 created_at: time
 decision: [text]
@@ -145,7 +146,9 @@ waits_for: []
     assert_eq!(states.first().unwrap(), &"ready", "newest first: {states:?}");
 
     let mut listed = list(&world).await.remove(0);
-    for own in ["asked", "decision", "history", "hold", "leaving", "next", "trouble", "waits_for"] {
+    for own in
+        ["asked", "asleep_since", "decision", "history", "hold", "leaving", "next", "trouble", "waits_for"]
+    {
         listed[own] = preview[own].clone();
     }
     assert_eq!(listed, preview, "the rest is as in the list");

@@ -44,7 +44,7 @@ fn families(text: &str) -> BTreeMap<String, String> {
     families
 }
 
-/// The label names of all samples; a sample has at most one label beside a bucket's `le`.
+/// The label names of all samples.
 fn labels(text: &str) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -71,13 +71,16 @@ async fn they_are_openmetrics() {
     assert_eq!(answer.headers()[CONTENT_TYPE], "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let text = answer.text().await.unwrap();
     let families = families(&text);
-    assert_eq!(labels(&text), ["code", "endpoint", "kind", "le", "outcome"].into());
+    assert_eq!(labels(&text), ["code", "endpoint", "engine", "kind", "le", "outcome", "state"].into());
     let documented = documented("docs/operations.md", "Metrics");
     assert_eq!(families.keys().cloned().collect::<BTreeSet<_>>(), documented, "left: told, right: explained");
     let families: Vec<_> = families.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
     assert_snapshot!(families.join("\n"), @"
 greenroom_brake gauge
 greenroom_deliveries counter
+greenroom_deploy_seconds histogram
+greenroom_deploys counter
+greenroom_engine_previews gauge
 greenroom_foreign_instances gauge
 greenroom_gitlab_budget_left gauge
 greenroom_gitlab_calls counter
@@ -96,4 +99,33 @@ greenroom_warnings gauge
     assert_eq!(metric(&world.greenroom, "greenroom_previews{kind=\"ready\"}").await, 1);
     assert_eq!(metric(&world.greenroom, "greenroom_looks_failed_total").await, 0);
     world.ends_well().await;
+}
+
+#[tokio::test]
+async fn deploys_are_counted_once_by_engine_and_outcome() {
+    let world = World::start().await;
+    let told = async |name: &str| metric(&world.greenroom, name).await;
+    let ended = async |outcome: &str| {
+        told(&format!("greenroom_deploys_total{{engine=\"static\",outcome=\"{outcome}\"}}")).await
+    };
+    assert_eq!(ended("ready").await, 0, "told before the first");
+    let mr = world.ready_mr("feature", "one").await;
+    world.rests().await;
+    assert_eq!((ended("ready").await, ended("failed").await), (1, 0));
+
+    // To look again is no deploy, nor is a job that makes the same again.
+    world.gitlab.edit(mr, serde_json::json!({ "title": "Another title" })).await;
+    world.build(mr, "one").await;
+    world.rests().await;
+    assert_eq!(ended("ready").await, 1);
+
+    world.gitlab.push("feature", &[("a", "2")]).await;
+    let pipeline = world.gitlab.start_pipeline(mr).await;
+    world.gitlab.succeed_job(pipeline.job, &[("elsewhere/index.html", "not where it should be")]).await;
+    world.becomes(mr, "failed").await;
+    world.rests().await;
+    assert_eq!((ended("ready").await, ended("failed").await, ended("overtaken").await), (1, 1, 0));
+    assert_eq!(told("greenroom_deploy_seconds_count{engine=\"static\"}").await, 1);
+    assert_eq!(told("greenroom_engine_previews{engine=\"static\",state=\"failed\"}").await, 1);
+    assert_eq!(told("greenroom_engine_previews{engine=\"kubernetes\",state=\"failed\"}").await, 0);
 }

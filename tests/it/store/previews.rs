@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use greenroom::{
     preview::{
         CheckResult, CheckRun, CheckState, CommitStatus, CommitStatusState, Compared, Deployment, FileAt,
-        Hold, HoldOrigin, MrKey, Place, Preview, PreviewName, ProjectId, Release, Said, Serving, Sha, State,
+        Hold, HoldOrigin, MrKey, Place, Preview, PreviewName, ProjectId, Release, Said, Serving, Sha, Sleep,
+        State,
     },
     store::{Error, HistoryEntry, Store},
 };
@@ -79,6 +80,8 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         since,
         origin,
     });
+    let sleep =
+        (sha(), any::<i64>(), any::<bool>()).prop_map(|(sha, since, waking)| Sleep { sha, since, waking });
     let compared = (sha(), sha(), prop::collection::vec(text(), 0..3), option::of(text()))
         .prop_map(|(base, head, globs, hit)| Compared { base, head, globs, hit });
     let names = (key, text(), text(), text(), text(), text(), text());
@@ -108,6 +111,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
         option::of(deployment),
         option::of(commit_status),
         option::of(hold),
+        option::of(sleep),
         option::of(compared),
     );
     (names, times, ids, parts).prop_map(
@@ -133,7 +137,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
                 (file, check_run),
                 (cluster, leaving),
             ),
-            (state, sha, serving, release, deployment, commit_status, hold, compared),
+            (state, sha, serving, release, deployment, commit_status, hold, sleep, compared),
         )| Preview {
             name: PreviewName::new(&project_path, key),
             key,
@@ -170,6 +174,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             commit_status,
             decision,
             hold,
+            sleep,
             unseen_since,
             found_at,
             compared,
