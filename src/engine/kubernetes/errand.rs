@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::super::{Ended, Errand, Error};
 use super::Inner;
+use super::cache::{Cache, Seen};
 use super::diagnose::{Finding, telling};
 use super::names::{self, ERRAND};
 use super::prepare::prepare;
@@ -64,7 +65,8 @@ impl Inner {
                 Err(refusal) => return Err(self.refused("begin a Job", &refusal)),
             }
         }
-        let shown = self.until(|cache| cache.get(name, &job).is_some() || !cache.places.contains_key(name));
+        let shown =
+            self.until_seen(|cache| cache.get(name, &job).is_some() || !cache.places.contains_key(name));
         if tokio::time::timeout(SHOWN_WITHIN, shown).await.is_err() {
             return Err(self.error("show a Job", "its watch does not show what was begun"));
         }
@@ -88,7 +90,7 @@ impl Inner {
 
     /// Waits for the end of a Job that was begun.
     async fn end_of(&self, namespace: &str, job: &Reference, object: &Value) -> Result<Ended, Error> {
-        let mut changes = self.changed.subscribe();
+        let mut changes = self.errands.subscribe();
         let (mut pod, mut stuck) = (None, None);
         loop {
             pod = self.pod_of(namespace, job).or(pod);
@@ -109,33 +111,27 @@ impl Inner {
                 return Err(self.error("say how a Job ended", "greenroom ends"));
             }
         }
-        let speaks = self.until(|cache| {
-            cache.all(namespace, "Pod").any(|(_, seen)| is_of(seen, job) && seen.finding.is_some())
-        });
-        let _ = tokio::time::timeout(SPEAKS_WITHIN, speaks).await;
-        let pod = self.pod_of(namespace, job).or(pod);
-        let finding = pod.as_ref().and_then(|pod| pod.finding.as_ref()).map(|finding| finding.text.clone());
         let failed = self.server.get(namespace, job).await.ok().flatten();
-        let late = failed
-            .as_ref()
-            .and_then(|job| condition(job, "Failed"))
-            .is_some_and(|it| it.reason == "DeadlineExceeded");
-        let why = match (late, finding) {
-            (false, finding) => finding.or(stuck).unwrap_or_else(|| String::from("it failed")),
-            (true, finding) => {
-                let seconds =
-                    object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64).unwrap_or_default();
-                let within = jiff::SignedDuration::from_secs(seconds);
-                let why = match finding {
-                    Some(finding) => Some(finding),
-                    None => self.told_of(namespace, job).await,
-                };
-                why.map_or_else(
-                    || format!("it did not end within {within:#}"),
-                    |why| format!("it did not end within {within:#}: {why}"),
-                )
+        let failed = failed.as_ref().and_then(|job| condition(job, "Failed"));
+        let late = failed.is_some_and(|it| it.reason == "DeadlineExceeded");
+        if !late {
+            let speaks = self.until_seen(|cache| {
+                cache.all(namespace, "Pod").any(|(_, seen)| is_of(seen, job) && seen.finding.is_some())
+            });
+            let _ = tokio::time::timeout(SPEAKS_WITHIN, speaks).await;
+            pod = self.pod_of(namespace, job).or(pod);
+        }
+        let mut why = pod.as_ref().and_then(|pod| Some(pod.finding.as_ref()?.text.clone()));
+        if late {
+            let seconds = object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64);
+            let within = jiff::SignedDuration::from_secs(seconds.unwrap_or_default());
+            if why.is_none() {
+                why = self.told_of(namespace, job).await;
             }
-        };
+            let more = why.map_or_else(String::new, |why| format!(": {why}"));
+            why = Some(format!("it did not end within {within:#}{more}"));
+        }
+        let why = why.or(stuck).unwrap_or_else(|| String::from("it failed"));
         let lines = match pod {
             Some(Pod { name, container: Some(container), .. }) => {
                 self.last_lines(namespace, &name, &container, LINES).await.unwrap_or_default()
@@ -144,6 +140,16 @@ impl Inner {
         };
         let lines = lines.iter().map(|line| shown_line(line)).collect();
         Ok(Ended::Badly { why, lines })
+    }
+
+    /// Waits until `seen` holds of the errands.
+    async fn until_seen(&self, seen: impl Fn(&Cache) -> bool) {
+        let mut changes = self.errands.subscribe();
+        while !seen(&self.cache()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The newest pod of a Job, as far as it was seen.
@@ -165,7 +171,7 @@ impl Inner {
     }
 }
 
-fn is_of(pod: &super::cache::Seen, job: &Reference) -> bool {
+fn is_of(pod: &Seen, job: &Reference) -> bool {
     pod.owner.as_ref().is_some_and(|owner| owner.kind == "Job" && owner.name == job.name)
 }
 

@@ -91,6 +91,8 @@ struct Inner {
     touched: mpsc::UnboundedSender<String>,
     /// Told whenever a namespace has changed, or how the watches get on.
     changed: signal::Sender<()>,
+    /// Told whenever something was seen of an errand.
+    errands: signal::Sender<()>,
     events: broadcast::Sender<MrKey>,
     stop: CancellationToken,
 }
@@ -110,6 +112,7 @@ impl Kubernetes {
             desks: Mutex::default(),
             touched,
             changed: signal::Sender::new(()),
+            errands: signal::Sender::new(()),
             events: broadcast::Sender::new(EVENTS),
             stop: stop.clone(),
         });

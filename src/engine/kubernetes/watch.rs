@@ -124,6 +124,7 @@ impl Inner {
         }
         self.touched(name.to_owned());
         self.changed.send_replace(());
+        self.errands.send_replace(());
     }
 
     /// Begins the watches that objects need and that nobody has begun.
@@ -174,6 +175,7 @@ impl Inner {
                     if let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) {
                         self.cache().remove(namespace, &kind.id(), name);
                         self.touched(namespace.clone());
+                        self.errands.send_replace(());
                     }
                 }
                 Ok(Some(Event::InitDone)) => {
@@ -181,6 +183,7 @@ impl Inner {
                     for namespace in gone {
                         self.touched(namespace);
                     }
+                    self.errands.send_replace(());
                     self.progress(kind, Ok(true));
                 }
                 Ok(None) => return,
@@ -200,7 +203,11 @@ impl Inner {
         let (metadata, object) = object.shown();
         let at = (metadata.namespace.clone()?, metadata.name.clone()?);
         let seen = Seen::of(&kind.kind, &metadata, &object);
+        let errand = seen.errand.is_some();
         self.cache().insert(&at.0, &kind.id(), &at.1, seen);
+        if errand {
+            self.errands.send_replace(());
+        }
         self.progress(kind, Ok(false));
         self.touched(at.0.clone());
         Some(at)
