@@ -6,6 +6,8 @@ use insta::{assert_snapshot, with_settings};
 use serde_json::{Value, json};
 
 use crate::support::{
+    free_address,
+    registry::Registry,
     tls::{Authority, Proxy, TlsFront},
     world::World,
 };
@@ -25,6 +27,12 @@ async fn doctor(world: &World, args: &[&str], settings: &[(&str, &str)]) -> (i32
     world.greenroom.ask(&[&["doctor", "--server", &server], args].concat(), settings).await
 }
 
+/// GitLab keeps the project's images at this host.
+fn has_images_at(world: &World, host: &str) {
+    let project = json!({ "id": 42, "container_registry_image_prefix": format!("{host}/acme/web") });
+    world.wire.on("GET", "*/projects/42").always().answer(200, &[], &project.to_string());
+}
+
 fn reads(told: &(i32, String)) -> String {
     format!("exit code {}\n{}", told.0, told.1)
 }
@@ -37,6 +45,9 @@ async fn where_all_is_well_each_thing_is_said_to_be() {
     world.gitlab.forget_deliveries().await;
     world.gitlab.open_mr("feature", "first").await;
     world.rests().await;
+    let registry = Registry::start().await;
+    registry.make_public("acme/web");
+    has_images_at(&world, &registry.host());
     let told = doctor(&world, &[], &[]).await;
     with_settings!({ filters => FILTERS }, { assert_snapshot!(reads(&told)) });
     let (code, json) = doctor(&world, &["--output", "json"], &[]).await;
@@ -69,6 +80,31 @@ async fn whatever_is_wrong_is_found_in_one_go_with_a_remedy_each() {
     with_settings!({ filters => FILTERS }, { assert_snapshot!(reads(&told)) });
     world.greenroom.restart().await;
     world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_be_asked_is_found() {
+    let world = World::start_with_file(&[("GREENROOM_PROJECTS", "acme/web")], "").await;
+    let doctor = async || doctor(&world, &[], &[]).await.1;
+    // GitLab knows nobody here by our token.
+    let registry = Registry::start().await;
+    has_images_at(&world, &registry.host());
+    let told = doctor().await;
+    assert!(told.contains("images of `acme/web` cannot be looked for: the registry"), "{told}");
+    assert!(told.contains("does not let greenroom see it (it answered with 401)"), "{told}");
+    world.wire.heal();
+    let nobody = free_address().to_string();
+    has_images_at(&world, &nobody);
+    let told = doctor().await;
+    assert!(told.contains(&format!("the registry {nobody} did not answer")), "{told}");
+
+    // Nobody there may need one.
+    world.greenroom.write_settings("[[project]]\nmatch = [\"acme/*\"]\nengines = [\"static\"]\n");
+    let (_, told) = world
+        .greenroom
+        .ask(&["doctor", "--config", "greenroom.toml", "--server", world.greenroom.url().as_str()], &[])
+        .await;
+    assert!(told.contains("previews of `acme/web` may not be made of images"), "{told}");
 }
 
 #[tokio::test]
