@@ -35,6 +35,7 @@ mod network;
 mod operator;
 mod outage;
 mod outside;
+mod plan;
 mod policy;
 mod reference;
 mod regression;

@@ -242,7 +242,11 @@ impl Input {
                 Tree::Map(_) => String::from("is a map"),
                 Tree::Null | Tree::Text(_) => String::from("is empty"),
             };
-            return Some((format!("{kind}, and GitLab takes a text"), String::from("put it in quotes")));
+            let remedy = match value {
+                Tree::Number(_) | Tree::Bool(_) => "put it in quotes",
+                _ => "give it one text, or leave it out",
+            };
+            return Some((format!("{kind}, and GitLab takes a text"), String::from(remedy)));
         };
         if text.contains('$') {
             // What GitLab puts in its place is known in the pipeline.
