@@ -60,7 +60,8 @@ enum Verb {
     Demo(demo::Flags),
     /// Serve a GitLab in memory, for trials and tests.
     Sandbox(sandbox::Flags),
-    /// Check the settings and a `.greenroom.yml`. Exit code 2 when something is found.
+    /// Check the settings, a `.greenroom.yml` with its templates, and the include in `.gitlab-ci.yml`. Exit code 2 when
+    /// something is found.
     Check(check::Flags),
     /// In a CI job: have this head's preview made, show how it goes, and end as it ends.
     Deploy(job::Flags),
@@ -180,7 +181,7 @@ pub fn main() -> ExitCode {
             Ok(())
         }
         Verb::Man(flags) => man::run(&flags),
-        Verb::Check(flags) => check::run(&flags),
+        Verb::Check(flags) => run(check::run(flags)),
         Verb::Init(flags) => init::run(&flags),
         Verb::Install(flags) => install::run(&flags),
         Verb::Render(flags) => run(render::run(flags)),

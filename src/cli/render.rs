@@ -1,9 +1,10 @@
 //! `greenroom render`: what a project's previews would be made of, printed. Nobody is asked: neither GitLab nor a cluster.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::{Args as _, FromArgMatches as _};
 use secrecy::SecretString;
 
 use super::{Failure, clusters, output};
@@ -58,7 +59,7 @@ pub(super) struct Flags {
     value: Vec<(String, String)>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected name=text")?;
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -83,6 +84,21 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     }
     output::data(&texts.join("\n---\n"));
     Ok(())
+}
+
+/// Whether a preview can be rendered at all, with a merge request that is made up.
+pub(super) async fn try_out(
+    settings: &KubernetesSettings,
+    folder: &Path,
+    configured: BTreeMap<String, serde_json::Value>,
+    rules: ManifestRules,
+) -> Result<(), RenderError> {
+    let made_up = Flags::augment_args(clap::Command::new("render")).no_binary_name(true);
+    let made_up = Flags::from_arg_matches(&made_up.get_matches_from::<_, &str>([]));
+    let values = made_up.map_err(Failure::from).and_then(|flags| values_of(&flags));
+    let values = values.map_err(|failure| RenderError::Trouble(failure.told()))?;
+    let tools = Tools::find(&settings::search_path().unwrap_or_default());
+    render(settings, folder, &Values { configured, ..values }, &rules, &tools).await.map(drop)
 }
 
 fn settings_of(flags: &Flags) -> Result<KubernetesSettings, Failure> {

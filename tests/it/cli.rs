@@ -128,6 +128,51 @@ fn a_bad_file_is_told_with_its_place() {
 }
 
 #[test]
+fn the_templates_of_a_preview_are_tried_out() {
+    let shell = Shell::new();
+    fs::create_dir_all(shell.0.path().join(".greenroom/k8s")).unwrap();
+    let project = "version: 1\nengine: kubernetes\nkubernetes: {manifests: .greenroom/k8s}\n";
+    shell.writes(".greenroom.yml", project);
+    let map = |value: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata:\n  b: '{{{{ {value} }}}}'\n")
+    };
+    shell.writes(".greenroom/k8s/a.yaml", &map("host"));
+    assert_eq!(shell.runs(&["check"]).0, 0);
+    shell.writes(".greenroom/k8s/a.yaml", &map("hots"));
+    assert_snapshot!(shown(shell.runs(&["check"])));
+    // What only the operator knows can be given.
+    shell.writes(".greenroom/k8s/a.yaml", &map("colour"));
+    assert_eq!(shell.runs(&["check"]).0, 2);
+    assert_eq!(shell.runs(&["check", "--value", "colour=green"]).0, 0);
+    let file =
+        shell.writes("greenroom.toml", "[[project]]\nmatch = ['acme/*']\nvalues = {colour = 'green'}\n");
+    let given = ["check", "--config", file.to_str().unwrap(), "--project", "acme/web"];
+    let (_, told, _) = shell.runs(&given);
+    assert!(!told.contains("colour is not"), "{told}");
+    shell.writes(".greenroom/k8s/a.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n");
+    assert_snapshot!(shown(shell.runs(&["check"])));
+}
+
+#[test]
+fn what_the_include_is_given_is_checked_beside_the_project_file() {
+    let shell = Shell::new();
+    shell.writes(".greenroom.yml", "version: 1\nengine: static\nstatic: {job: build, path: dist}\n");
+    let pipeline = |inputs: &str| {
+        format!(
+            "build: {{script: [make]}}\ninclude:\n  - component: $CI_SERVER_FQDN/acme/greenroom/greenroom@0.1.0\n    inputs: {inputs}\n"
+        )
+    };
+    let right =
+        "{server: https://greenroom.example.com, image: registry.example.com/greenroom, folder: dist}";
+    shell.writes(".gitlab-ci.yml", &pipeline(right));
+    assert_snapshot!(shown(shell.runs(&["check"])));
+    shell.writes(".gitlab-ci.yml", &pipeline("{server: greenroom, foldr: dist, version: 1}"));
+    assert_snapshot!(shown(shell.runs(&["check"])));
+    shell.writes(".gitlab-ci.yml", "build: {script: [make]}\n");
+    assert!(!shell.runs(&["check"]).2.contains("gitlab-ci"), "there is nothing of ours in it");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_a_finding() {
     assert_snapshot!(shown(Shell::new().runs(&["check", "elsewhere.yml"])));
 }

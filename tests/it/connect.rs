@@ -243,3 +243,29 @@ async fn without_gitlab_it_says_so() {
     world.wire.heal();
     world.ends_well().await;
 }
+
+#[tokio::test]
+async fn what_was_done_is_told_to_scripts_too() {
+    let world = fresh(&[]).await;
+    let ask = async |args: &[&str]| {
+        let args = [&["connect", "acme/web", "--output", "json"], args].concat();
+        let (code, text) = world.greenroom.ask(&args, &[]).await;
+        let json = serde_json::Deserializer::from_str(&text).into_iter::<Value>().next();
+        (code, json.unwrap_or_else(|| panic!("{text}")).unwrap())
+    };
+    let (code, planned) = ask(&["--dry-run"]).await;
+    let project = &planned["projects"][0];
+    assert_eq!(
+        (code, &project["path"], &project["changed"]),
+        (2, &json!("acme/web"), &json!(false)),
+        "{planned}"
+    );
+    assert_eq!(project["error"], "nothing was changed");
+    let (code, done) = ask(&[]).await;
+    let project = &done["projects"][0];
+    assert_eq!((code, &project["changed"], &project["error"]), (0, &json!(true), &Value::Null), "{done}");
+    assert!(project["changes"].as_array().is_some_and(|steps| !steps.is_empty()), "{done}");
+    let (code, again) = ask(&[]).await;
+    assert_eq!((code, &again["projects"][0]["changed"]), (0, &json!(false)), "{again}");
+    assert_eq!(again["projects"][0]["changes"], json!([]));
+}

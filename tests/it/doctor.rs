@@ -6,11 +6,15 @@ use insta::{assert_snapshot, with_settings};
 use serde_json::{Value, json};
 
 use crate::support::{
+    free_address,
+    gitlab::BOT,
+    registry::Registry,
     tls::{Authority, Proxy, TlsFront},
     world::World,
 };
 
-const FILTERS: [(&str, &str); 7] = [
+const FILTERS: [(&str, &str); 8] = [
+    (r"registry\.127\.0\.0\.1:\d+", "[registry]"),
     (r"\d+ of the last \d+ deliveries", "[n] of the last [m] deliveries"),
     (r"http://127\.0\.0\.1:\d+", "http://[address]"),
     (r"its end on \d{4}-\d\d-\d\d", "its end on [day]"),
@@ -25,6 +29,25 @@ async fn doctor(world: &World, args: &[&str], settings: &[(&str, &str)]) -> (i32
     world.greenroom.ask(&[&["doctor", "--server", &server], args].concat(), settings).await
 }
 
+/// GitLab keeps the project's images at this host from now on.
+async fn has_images_at(world: &World, host: &str) {
+    let url = world.gitlab.url().join("/api/v4/projects/42").unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(url).header("PRIVATE-TOKEN", BOT).send().await.unwrap();
+    let mut project: Value = answer.error_for_status().unwrap().json().await.unwrap();
+    project["container_registry_image_prefix"] = json!(format!("{host}/acme/web"));
+    world.wire.heal();
+    world.wire.on("GET", "*/projects/42").always().answer(200, &[], &project.to_string());
+}
+
+/// A registry with the project's images, which everybody may see.
+async fn public_registry(world: &World) -> Registry {
+    let registry = Registry::start().await;
+    registry.make_public("acme/web");
+    has_images_at(world, &registry.host()).await;
+    registry
+}
+
 fn reads(told: &(i32, String)) -> String {
     format!("exit code {}\n{}", told.0, told.1)
 }
@@ -37,6 +60,7 @@ async fn where_all_is_well_each_thing_is_said_to_be() {
     world.gitlab.forget_deliveries().await;
     world.gitlab.open_mr("feature", "first").await;
     world.rests().await;
+    let _registry = public_registry(&world).await;
     let told = doctor(&world, &[], &[]).await;
     with_settings!({ filters => FILTERS }, { assert_snapshot!(reads(&told)) });
     let (code, json) = doctor(&world, &["--output", "json"], &[]).await;
@@ -72,10 +96,37 @@ async fn whatever_is_wrong_is_found_in_one_go_with_a_remedy_each() {
 }
 
 #[tokio::test]
+async fn a_registry_that_cannot_be_asked_is_found() {
+    let world = World::start_with_file(&[("GREENROOM_PROJECTS", "acme/web")], "").await;
+    let doctor = async || doctor(&world, &[], &[]).await.1;
+    // GitLab knows nobody here by our token.
+    let registry = Registry::start().await;
+    has_images_at(&world, &registry.host()).await;
+    let told = doctor().await;
+    assert!(told.contains("images of `acme/web` cannot be looked for: the registry"), "{told}");
+    assert!(told.contains("does not let greenroom see it"), "{told}");
+    let nobody = free_address().to_string();
+    has_images_at(&world, &nobody).await;
+    let told = doctor().await;
+    assert!(told.contains(&format!("the registry {nobody} did not answer")), "{told}");
+
+    // Nobody there may need one.
+    world.greenroom.write_settings("[[project]]\nmatch = [\"acme/*\"]\nengines = [\"static\"]\n");
+    let (_, told) = world
+        .greenroom
+        .ask(&["doctor", "--config", "greenroom.toml", "--server", world.greenroom.url().as_str()], &[])
+        .await;
+    assert!(told.contains("previews of `acme/web` may not be made of images"), "{told}");
+}
+
+#[tokio::test]
 async fn a_developers_token_is_enough_for_previews_and_a_stranger_is_not() {
     let world = World::start().await;
+    let registry = public_registry(&world).await;
     let told = doctor(&world, &["--project", "acme/web"], &[]).await;
     with_settings!({ filters => FILTERS }, { assert_snapshot!(reads(&told)) });
+    drop(registry);
+    world.wire.heal();
     world.gitlab.promote_bot(0).await;
     let (code, told) = doctor(&world, &["--project", "acme/web"], &[]).await;
     assert_eq!(code, 1, "{told}");

@@ -36,6 +36,7 @@ mod network;
 mod operator;
 mod outage;
 mod outside;
+mod plan;
 mod policy;
 mod reference;
 mod regression;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::connect::{MAINTAINER, role_name};
 use super::super::serve::forge;
-use super::Check;
+use super::{Check, registry};
 use crate::clock::Clock;
 use crate::gitlab::{AlertStatus, Error, Forge, Hook, HookDelivery};
 use crate::hooks::{missing_events, ours};
@@ -108,6 +108,7 @@ async fn look_at(settings: &Settings, forge: &Forge, path: &str, all: &mut Vec<C
         }
         _ => Check::ok("role", has),
     });
+    all.push(registry::check(settings, forge, id, path).await?);
     let hooks = match forge.hooks(id).await {
         Ok(hooks) => hooks,
         Err(error) if error.status() == Some(403) => {

@@ -6,6 +6,7 @@
 mod domain;
 mod engine;
 mod gitlab;
+mod registry;
 
 use anyhow::anyhow;
 use serde::Serialize;

@@ -30,17 +30,22 @@ impl Refusal {
     pub(super) fn of_object(&self) -> Option<String> {
         match self {
             Self::Object(why) => Some(why.clone()),
-            Self::Immutable(why) => Some(format!(
-                "it cannot be changed in place, and making it anew could lose data; give it another name, or stop the \
-                 preview first: {}",
-                Quoted::new(why)
-            )),
+            Self::Immutable(why) => Some(format!("it {}", unchangeable(why))),
             Self::UnknownKind => Some(String::from(
                 "the cluster does not know this kind; a definition has to be installed first",
             )),
             Self::NotFound | Self::Conflict(_) | Self::Access(_) | Self::Unavailable(_) => None,
         }
     }
+}
+
+/// What is said of an object that cannot be changed in place, after its name; the server's words.
+pub(super) fn unchangeable(why: &str) -> String {
+    format!(
+        "cannot be changed in place, and making it anew could lose data; give it another name, or stop the preview \
+         first: {}",
+        Quoted::new(why)
+    )
 }
 
 /// In words, where no particular object is meant.

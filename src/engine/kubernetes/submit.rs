@@ -20,7 +20,7 @@ use super::names::is_ours;
 use super::prepare::{leave_counts_to_autoscalers, prepare};
 use super::record::{self, Begun, Failure, Objects, Record, Wanted};
 use super::reference::{Reference, waves};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, unchangeable};
 use super::{Inner, Profile, names};
 use crate::preview::{PreviewName, Quoted};
 use crate::render::Manifest;
@@ -334,6 +334,9 @@ fn go_on(attempt: &Attempt) -> Result<(), End> {
 
 /// What a refusal of `what` means for the order.
 fn end(refusal: Refusal, what: &str) -> End {
+    if let Refusal::Immutable(why) = &refusal {
+        return End::Failed(format!("{what} {}", unchangeable(why)));
+    }
     if let Some(why) = refusal.of_object() {
         return End::Failed(format!("{what}: {why}"));
     }

@@ -1,11 +1,15 @@
 //! `greenroom connect`: makes or repairs the webhooks of projects, and proves that they lead here.
 
+mod report;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use serde_json::json;
 use url::Url;
 
+use super::check::Format;
 use super::client::{Client, text};
 use super::serve::{check_signing_token, forge};
 use super::{ConfigFlag, Failure, output};
@@ -13,6 +17,7 @@ use crate::gitlab::{Class, Error, Forge, Health, HookDelivery, TestOutcome, sign
 use crate::hooks::{Change, Proof, plan};
 use crate::preview::{ProjectId, Quoted};
 use crate::settings::{Layer, Origin, ProjectFilter, Settings};
+use report::Report;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
@@ -33,6 +38,9 @@ pub(super) struct Flags {
     /// Change nothing, only say what would be changed. Exit code 2 when something would be.
     #[arg(long)]
     dry_run: bool,
+    /// How it is told. As JSON all at the end.
+    #[arg(long, value_enum, default_value = "text")]
+    output: Format,
 }
 
 /// The access level that webhooks need.
@@ -67,15 +75,21 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let client = Client::new(flags.server.clone(), Some(default), settings.api_token.clone())?;
     let connect = Connect { settings, forge, health, client, flags };
     let projects = connect.projects().await?;
-    let mut failures = Vec::new();
+    let (mut failures, mut reports) = (Vec::new(), Vec::new());
+    let is_json = connect.flags.output == Format::Json;
     for (id, path) in &projects {
-        output::data(path);
-        if let Err(failure) = connect.project(*id, path).await {
+        let mut report = Report::new(path, is_json);
+        if let Err(failure) = connect.project(*id, path, &mut report).await {
             if projects.len() > 1 {
                 output::prose(&format!("{path}: {}", failure.told()));
             }
+            report.failed(failure.told());
             failures.push(failure);
         }
+        reports.push(report);
+    }
+    if is_json {
+        output::data(&serde_json::to_string_pretty(&json!({ "projects": reports }))?);
     }
     let failed = failures.len();
     match failures.into_iter().max_by_key(Failure::weight) {
@@ -120,7 +134,7 @@ impl Connect {
         Ok(all)
     }
 
-    async fn project(&self, id: ProjectId, path: &str) -> Result<(), Failure> {
+    async fn project(&self, id: ProjectId, path: &str, report: &mut Report) -> Result<(), Failure> {
         self.token_is_good(path)?;
         if !self.settings.project(path).served.value {
             return Err(Failure::Findings(format!(
@@ -141,15 +155,7 @@ impl Connect {
         };
         let change = plan(&hooks, &self.settings.webhook_url, &proof)
             .map_err(|why| Failure::Findings(format!("error: {why}")))?;
-        for step in &change.steps {
-            output::data(&format!("  {step}"));
-        }
-        if change.steps.is_empty() {
-            output::data("  nothing to change");
-        }
-        for left in &change.left {
-            output::data(&format!("  left as it is: {left}"));
-        }
+        report.plans(&change.steps, &change.left);
         if self.flags.dry_run {
             return match change.steps.len() {
                 0 => Ok(()),
@@ -157,7 +163,8 @@ impl Connect {
             };
         }
         let hook = self.apply(id, path, &change).await?;
-        self.prove(id, path, hook).await
+        report.done();
+        self.prove(id, path, hook, report).await
     }
 
     fn token_is_good(&self, path: &str) -> Result<(), Failure> {
@@ -214,7 +221,7 @@ impl Connect {
     }
 
     /// Has GitLab send a test event, and asks the server for it.
-    async fn prove(&self, id: ProjectId, path: &str, hook: u64) -> Result<(), Failure> {
+    async fn prove(&self, id: ProjectId, path: &str, hook: u64, report: &mut Report) -> Result<(), Failure> {
         let explained = |error| self.explained(path, error);
         let before = newest(&self.forge.hook_deliveries(id, hook).await.map_err(explained)?);
         let outcome = self.forge.test_hook(id, hook).await.map_err(explained)?;
@@ -223,7 +230,7 @@ impl Connect {
         match outcome {
             TestOutcome::Answered => {}
             TestOutcome::NothingToTell(words) => {
-                output::data(&format!("  no test event yet, GitLab says: {}", Quoted::new(&words)));
+                report.no_event(Quoted::new(&words).to_string());
                 return Ok(());
             }
             TestOutcome::Failed(words) => {
@@ -248,11 +255,12 @@ impl Connect {
                 }));
             }
         }
-        self.arrived(path, &since).await
+        report.arrived(&self.arrived(path, &since).await?);
+        Ok(())
     }
 
-    /// Waits until the server knows one of these deliveries.
-    async fn arrived(&self, path: &str, deliveries: &[HookDelivery]) -> Result<(), Failure> {
+    /// Waits until the server knows one of these deliveries; when it came.
+    async fn arrived(&self, path: &str, deliveries: &[HookDelivery]) -> Result<String, Failure> {
         let ids: Vec<_> = deliveries.iter().filter_map(|delivery| delivery.id.as_deref()).collect();
         let asked = async {
             loop {
@@ -288,8 +296,7 @@ impl Connect {
                  of the server"
             )));
         }
-        output::data(&format!("  a test event arrived at {}", text(&found["received_at"])));
-        Ok(())
+        Ok(text(&found["received_at"]).to_owned())
     }
 
     /// What to do about an error of GitLab's.

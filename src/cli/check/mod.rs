@@ -1,10 +1,20 @@
 //! `greenroom check`: is what was written right, before anybody runs it?
 
+mod include;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::clusters::on_cluster;
+use super::render::{pair, try_out};
 use super::{ConfigFlag, Failure, output};
-use crate::render::{PROJECT_FILE, ProjectFile};
+use crate::reconcile::Links;
+use crate::render::kubernetes::{ManifestRules, RenderError};
+use crate::render::{KubernetesSettings, PROJECT_FILE, ProjectFile, Workload};
 use crate::settings::{Layer, OnCluster, Problem, Problems, ProjectSettings, Settings};
+
+/// The pipeline beside a project file.
+const PIPELINE: &str = ".gitlab-ci.yml";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
@@ -15,6 +25,10 @@ pub(super) struct Flags {
     /// Print what the settings say of this project, such as `acme/web`, and where they say it.
     #[arg(long, value_name = "PATH")]
     project: Option<String>,
+    /// A value that the operator has configured for the templates of manifests, as `name=text`; may be given often. Default:
+    /// what the settings say of --project.
+    #[arg(long, value_name = "NAME=TEXT", value_parser = pair)]
+    value: Vec<(String, String)>,
     /// How findings are printed.
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
@@ -36,7 +50,7 @@ struct Finding {
 }
 
 /// The settings are checked when there are any: `--config`, or a `GREENROOM_` variable of `serve`.
-pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
+pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let mut findings = Vec::new();
     let mut checked = Vec::new();
     let mut project = None;
@@ -63,7 +77,22 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let file = flags.file.as_deref().or_else(|| default.exists().then_some(default));
     if let Some(path) = file {
         checked.push(format!("`{}`", path.display()));
-        findings.extend(project_file(path));
+        match project_file(path) {
+            Ok(ProjectFile { workload: Workload::Kubernetes(settings), .. }) => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                let values = flags.value.iter().map(|(name, text)| (name.clone(), text.as_str().into()));
+                let of_project = project.as_ref().map(|(_, settings)| &settings.on_cluster);
+                findings.extend(objects(&settings, folder, values.collect(), of_project).await);
+            }
+            Ok(_) => {}
+            Err(finding) => findings.push(finding),
+        }
+    }
+    let pipeline = file.and_then(Path::parent).unwrap_or(Path::new("")).join(PIPELINE);
+    if let Some(found) = pipeline_file(&pipeline) {
+        checked.push(format!("`{}`", pipeline.display()));
+        findings.extend(found);
     }
     if checked.is_empty() {
         return Err(Failure::Findings(format!(
@@ -129,22 +158,57 @@ fn told(path: &str, settings: &ProjectSettings) -> Result<String, serde_json::Er
     Ok(lines.join("\n"))
 }
 
-fn project_file(path: &Path) -> Option<Finding> {
+fn project_file(path: &Path) -> Result<ProjectFile, Finding> {
     let name = path.display().to_string();
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            return Some(Finding {
-                place: name,
-                problem: format!("cannot be read ({error})"),
-                remedy: String::from("give the path of a readable file"),
-            });
-        }
-    };
-    let error = ProjectFile::parse(&text).err()?;
-    Some(Finding {
+    let text = std::fs::read_to_string(path).map_err(|error| Finding {
+        place: name.clone(),
+        problem: format!("cannot be read ({error})"),
+        remedy: String::from("give the path of a readable file"),
+    })?;
+    ProjectFile::parse(&text).map_err(|error| Finding {
         place: error.place.map_or_else(|| name.clone(), |(line, column)| format!("{name}:{line}:{column}")),
         problem: error.problem,
         remedy: String::from("compare with the schema: `greenroom schema`"),
     })
+}
+
+/// What is wrong with what a preview on a cluster is made of, as far as that shows with a made-up merge request.
+async fn objects(
+    settings: &KubernetesSettings,
+    folder: &Path,
+    values: BTreeMap<String, serde_json::Value>,
+    given: Option<&OnCluster>,
+) -> Option<Finding> {
+    let mut rules = ManifestRules::default();
+    let mut configured = BTreeMap::new();
+    if let Some(given) = given {
+        let links =
+            Links { scheme: String::from("https"), domain: String::from("preview.example"), port: None };
+        let given = on_cluster(&links, given);
+        (rules, configured) = (given.rules, given.values);
+    } else {
+        // Whether the operator gives them is not known here.
+        rules.secrets = settings.secrets.iter().map(ToString::to_string).collect();
+    }
+    configured.extend(values);
+    match try_out(settings, folder, configured, rules).await {
+        Ok(()) => None,
+        Err(RenderError::Refused { place, problem }) => Some(Finding {
+            place,
+            problem,
+            remedy: String::from(
+                "`greenroom render` prints what it comes to; a value of the operator's is given with --value",
+            ),
+        }),
+        Err(RenderError::Trouble(why)) => {
+            output::prose(&format!("note: its objects are not checked here: {why}"));
+            None
+        }
+    }
+}
+
+/// What is wrong with the includes of greenroom in a pipeline; nothing where there is none.
+fn pipeline_file(path: &Path) -> Option<Vec<Finding>> {
+    let text = std::fs::read_to_string(path).ok()?;
+    include::findings(&path.display().to_string(), &text)
 }
