@@ -16,7 +16,7 @@ use crate::support::{
 const STATIC: &str = "version: 1\nengine: static\nstatic:\n  job: build\n  path: dist\n";
 
 /// Looked at every second, for nobody in GitLab tells of a change of settings.
-fn often<'a>(project: &'a str) -> [(&'static str, &'a str); 2] {
+fn often(project: &str) -> [(&'static str, &str); 2] {
     [("GREENROOM_RESYNC_INTERVAL", "1s"), ("GREENROOM_PROJECTS", project)]
 }
 
