@@ -22,6 +22,7 @@ use super::names;
 use super::record::Wanted;
 use super::reference::Kind;
 use super::refusal::{Refusal, classify};
+use crate::preview::{MrKey, PreviewName};
 
 /// The longest pause before a broken watch is begun again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -85,7 +86,11 @@ impl Inner {
                     listed.insert(namespace.metadata.name.clone().unwrap_or_default());
                     self.place(&namespace.metadata);
                 }
-                Ok(Event::Apply(namespace)) => self.place(&namespace.metadata),
+                Ok(Event::Apply(namespace)) => {
+                    if let Some(key) = self.place(&namespace.metadata) {
+                        self.tell(key);
+                    }
+                }
                 Ok(Event::Delete(namespace)) => {
                     self.gone(namespace.metadata.name.as_deref().unwrap_or_default());
                 }
@@ -107,13 +112,18 @@ impl Inner {
         }
     }
 
-    fn place(self: &Arc<Self>, metadata: &ObjectMeta) {
-        let (Some(name), Some(place)) = (metadata.name.clone(), Place::of(metadata)) else { return };
+    /// Whose preview it is, where somebody else than this process has ordered something or seen how an order came out.
+    fn place(self: &Arc<Self>, metadata: &ObjectMeta) -> Option<MrKey> {
+        let (name, place) = metadata.name.clone().zip(Place::of(metadata))?;
         self.begin_watches(&place.record.objects.wanted);
-        self.cache().places.insert(name.clone(), place);
+        let before = self.cache().places.insert(name.clone(), place.clone());
         self.progress(&Kind::new("v1", "Namespace"), Ok(false));
+        let ours = PreviewName::parse(&name).and_then(|name| self.attempt(&name)).map(|attempt| attempt.at);
+        let is_ours = ours.is_some() && ours == place.record.order.as_ref().map(|order| order.at);
+        let is_news = before.is_none_or(|before| before.record != place.record);
         self.touched(name);
         self.changed.send_replace(());
+        (is_news && !is_ours).then_some(place.key)
     }
 
     fn gone(&self, name: &str) {
