@@ -103,7 +103,15 @@ async fn what_the_cluster_refuses_is_named_with_its_reason() {
     let mut none = profile();
     none.quota.insert("services".into(), "0".into());
     let (web, _) = fresh();
-    let status = run(&*room.kubernetes, order(&web, 'a', vec![service("web")], none)).await;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}});
+    run(&*room.kubernetes, order(&web, 'a', vec![map], none.clone())).await;
+    // A quota holds once the cluster has counted.
+    until("the quota is counted", PATIENCE, || async {
+        let quota = room.get("resourcequotas", &web, "greenroom").await.expect("the quota");
+        if quota["status"]["hard"]["services"] == "0" { Ok(()) } else { Err(quota) }
+    })
+    .await;
+    let status = run(&*room.kubernetes, order(&web, 'b', vec![service("web")], none)).await;
     told.push(why(&status));
     insta::assert_snapshot!(told.join("\n"));
 }
