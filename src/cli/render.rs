@@ -97,7 +97,7 @@ pub(super) async fn try_out(
     let made_up = Flags::from_arg_matches(&made_up.get_matches_from::<_, &str>([]));
     let values = made_up.map_err(Failure::from).and_then(|flags| values_of(&flags));
     let values = values.map_err(|failure| RenderError::Trouble(failure.told()))?;
-    let tools = Tools::find(&settings::search_path().unwrap_or_default());
+    let tools = clusters::tools();
     render(settings, folder, &Values { configured, ..values }, &rules, &tools).await.map(drop)
 }
 

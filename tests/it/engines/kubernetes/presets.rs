@@ -108,7 +108,7 @@ async fn objects(preset: &str, option: &str, name: &PreviewName, rules: &Manifes
         registry_image: None,
         image: None,
         configured: [].into(),
-        password_key: SecretString::from("a key of the server's own"),
+        password_key: Some(SecretString::from("a key of the server's own")),
     };
     let rendered = render(&settings, Path::new("/nowhere"), &values, rules, &Tools::default()).await;
     let manifests = rendered.unwrap_or_else(|error| panic!("{error}:\n{text}"));
