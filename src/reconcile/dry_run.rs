@@ -24,7 +24,7 @@ use super::desired::{Desired, Target};
 use super::engines::place_of;
 use super::look::{Decided, Error, decide, note_facts};
 use super::plan::{Step, outcome, plan, refused};
-use super::{apply, foreign, intent, orders};
+use super::{apply, elsewhere, foreign, intent, orders};
 use crate::engine::{Change, Status};
 use crate::gitlab::DeploymentOutcome;
 use crate::preview::{
@@ -171,8 +171,11 @@ async fn foresee(parts: &Parts, key: MrKey, asked_for: Option<JobOrder>) -> Resu
         }
         orders::note(record, order.as_ref());
     }
-    let Decided { decision, place, .. } =
+    let Decided { mut decision, place, .. } =
         decide(parts, &merge_request, record.as_ref(), order.as_ref()).await?;
+    if order.is_none() {
+        elsewhere::leave(parts, record.as_ref(), &merge_request, &mut decision).await?;
+    }
     let stands_back = record.is_none() && !foreign::foreign_instances(&parts.store).await?.is_empty();
     if stands_back && !parts.instance_is_chosen {
         return Err(PlanError::Unavailable(String::from(
