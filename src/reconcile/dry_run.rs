@@ -189,6 +189,7 @@ async fn foresee(parts: &Parts, key: MrKey, asked_for: Option<JobOrder>) -> Resu
         record.move_to(&place);
     }
     orders::note(&mut record, order.as_ref());
+    forget_supposed_deployment(parts, &mut record).await?;
     note_facts(&mut record, &merge_request, &decision);
 
     let mut told = Told::default();
@@ -209,6 +210,19 @@ async fn foresee(parts: &Parts, key: MrKey, asked_for: Option<JobOrder>) -> Resu
         }
     }
     Ok(told.planned(record, &merge_request, place, decision.rules))
+}
+
+/// A look mends a deployment that may have been made, or was never; to plan, it is enough to know whether there is one.
+async fn forget_supposed_deployment(parts: &Parts, record: &mut Preview) -> Result<(), Error> {
+    let Some(supposed) = record.deployment.as_ref().filter(|it| it.id.is_none() && !it.finished) else {
+        return Ok(());
+    };
+    let environment = environment_name(record.key.iid);
+    let running = parts.forge.running_deployments(record.key.project_id, &environment).await?;
+    if !running.iter().any(|(_, sha)| *sha == supposed.sha) {
+        record.deployment = None;
+    }
+    Ok(())
 }
 
 /// What is told, as it comes to light.

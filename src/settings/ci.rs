@@ -103,7 +103,7 @@ impl RenderedJob {
 }
 
 /// What `GREENROOM_SERVER` says where there is none: the include's input always has a value.
-const NO_SERVER: &str = "none";
+pub const NO_SERVER: &str = "none";
 
 /// The variables as they are set. An empty one counts as not set.
 #[derive(Debug, Default, Deserialize)]

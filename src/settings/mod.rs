@@ -25,7 +25,7 @@ use url::Url;
 
 pub use alone::AloneSettings;
 pub use browser::browsers;
-pub use ci::{CiJob, JobSettings, RenderedJob, ServerAccess, Way, job_settings, shows_colours};
+pub use ci::{CiJob, JobSettings, NO_SERVER, RenderedJob, ServerAccess, Way, job_settings, shows_colours};
 pub use cluster::{Access, Cluster};
 pub use layer::{DEFAULTS, Layer, Origin, search_path};
 pub use on_cluster::{

@@ -11,6 +11,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use url::Url;
 
 use super::Finding;
+use crate::settings::NO_SERVER;
 
 /// The file that is included, of this version.
 const INCLUDED: &str = include_str!("../../../templates/greenroom.yml");
@@ -227,6 +228,15 @@ impl Spec {
             let problem = format!("the include of greenroom lacks the input `{}`", input.name);
             finding(entry.referenced.line(), problem, format!("add `{}:` under its `inputs:`", input.name))
         }));
+        let text =
+            |name| given.and_then(|node| node.value.get(name)?.value.text()).filter(|it| !it.is_empty());
+        let has_server = text("server").is_some_and(|server| server != NO_SERVER);
+        if !has_server && text("instance").is_none() && text("mode") != Some("prepare") {
+            let problem =
+                String::from("the include of greenroom has neither the input `server` nor `instance`");
+            let remedy = "add `server:` with the URL of your greenroom, or `instance:` for jobs that do the work themselves";
+            findings.push(finding(entry.referenced.line(), problem, remedy.to_owned()));
+        }
         findings
     }
 }
@@ -258,7 +268,7 @@ impl Input {
         let is_url = |text: &str| {
             Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         };
-        if self.name == "server" && !is_url(text) {
+        if self.name == "server" && text != NO_SERVER && !is_url(text) {
             let remedy = "use the base URL of your greenroom, such as `https://greenroom.example.com`";
             return Some((format!("is `{text}`, which is no URL"), String::from(remedy)));
         }
@@ -311,6 +321,16 @@ mod tests {
         let text = "spec:\n  inputs:\n    x: {default: ''}\n---\n.base: &base {script: [true]}\na: {<<: *base, a: 1, a: 2}\n\
                     b:\n  script:\n  - !reference [.base, script]\n  when: on_success\ninclude:\n- local: ci/greenroom.gitlab-ci.yml\n  inputs:\n    server: $GREENROOM\n    image: 'x'\n    mode: $[[ inputs.x ]]\n";
         assert_eq!(told(text), "");
+    }
+
+    #[test]
+    fn jobs_ask_a_server_or_do_the_work_themselves() {
+        let included = |inputs: &str| {
+            told(&format!("include:\n- local: greenroom.gitlab-ci.yml\n  inputs: {{image: x, {inputs}}}\n"))
+        };
+        assert_eq!(included("server: none, instance: acme, engine: kubernetes"), "");
+        assert_eq!(included("mode: prepare"), "");
+        assert!(included("server: none").contains("neither the input `server` nor `instance`"));
     }
 
     #[test]

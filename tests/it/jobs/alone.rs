@@ -112,6 +112,13 @@ impl Job<'_> {
         ended
     }
 
+    /// What a deploy by the job would do: exit code, and what is printed.
+    pub async fn plans(&self, pipeline: &CiPipeline) -> (i32, String) {
+        let output = self.command(&["plan"], pipeline, pipeline.deploy).output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("it ended by itself"), String::from_utf8(text).unwrap())
+    }
+
     /// The stop job.
     pub async fn stop(&self, pipeline: &CiPipeline) -> Ended {
         self.run(&["stop"], pipeline, pipeline.stop).await
@@ -245,6 +252,36 @@ async fn a_job_alone_deploys_twice_and_stops_twice_without_its_branch() {
     let comment = lone.gitlab.comment(mr).await.expect("the comment");
     assert!(comment.contains("Preview: stopped"), "{comment}");
     assert_eq!(lone.gitlab.bot_notes(mr).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_job_alone_is_told_what_its_deploy_would_do() {
+    let Some(lone) = Lone::start("alone-plans").await else { return };
+    let job = lone.job();
+    let mr = lone.open("feature", &App::works(1)).await;
+    let first = job.pipeline(mr).await;
+    let (code, told) = job.plans(&first).await;
+    assert!(code == 2 && told.contains("create Deployment web"), "{code}: {told}");
+    assert!(lone.cluster.get("namespaces", "", &lone.namespace(mr)).await.is_none(), "nothing is done");
+    assert!(lone.gitlab.bot_notes(mr).await.is_empty());
+
+    let ended = job.deploy(&first).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    let (code, told) = job.plans(&first).await;
+    assert!(code == 0 && told.contains("nothing would be done"), "{code}: {told}");
+
+    let next = App::works(2);
+    lone.push("feature", &next).await;
+    let second = job.pipeline(mr).await;
+    let (code, told) = job.plans(&second).await;
+    assert!(
+        code == 2 && told.contains("update Deployment web") && told.contains(&next.image),
+        "{code}: {told}"
+    );
+    lone.runs(mr, &App::works(1)).await;
+    // What a server would remember nobody can tell.
+    let output = job.command(&["why"], &second, second.deploy).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
 #[tokio::test]

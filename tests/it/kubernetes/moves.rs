@@ -9,7 +9,6 @@ use super::town::{App, Town};
 use crate::support::{
     PATIENCE,
     cluster::{Cluster, kubelet::Says},
-    gitlab::Gitlab,
     until,
 };
 
@@ -154,8 +153,8 @@ async fn a_cluster_by_another_name_is_the_same_cluster() {
     let twin = cluster_table("twin", &cluster.administrator("renamed").await) + &project_on("twin");
     town.settle_with(&twin).await;
     until("it is known by that name", PATIENCE, || async {
-        let (_, why) = town.world.greenroom.verb(&["why", &format!("{}!{mr}", Gitlab::PROJECT)]);
-        if why.contains("twin") { Ok(()) } else { Err(why) }
+        let preview = town.world.preview(mr).await.expect("the preview");
+        if preview["cluster"] == "twin" { Ok(()) } else { Err(preview) }
     })
     .await;
     town.world.rests().await;

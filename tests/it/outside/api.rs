@@ -119,6 +119,7 @@ async fn one_preview_is_told_with_decision_and_history() {
     assert_snapshot!(shape(&preview), @"
 asked: null
 asleep_since: null
+checks: []
 cluster: null
 created_at: time
 decision: [text]
@@ -127,6 +128,7 @@ expires_at: null
 history: [{at: time, id: text, state: text, text: text}]
 hold: null
 leaving: []
+log: []
 mr_iid: natural number
 name: text
 next: text
@@ -146,9 +148,19 @@ waits_for: []
     assert_eq!(states.first().unwrap(), &"ready", "newest first: {states:?}");
 
     let mut listed = list(&world).await.remove(0);
-    for own in
-        ["asked", "asleep_since", "decision", "history", "hold", "leaving", "next", "trouble", "waits_for"]
-    {
+    for own in [
+        "asked",
+        "asleep_since",
+        "checks",
+        "log",
+        "decision",
+        "history",
+        "hold",
+        "leaving",
+        "next",
+        "trouble",
+        "waits_for",
+    ] {
         listed[own] = preview[own].clone();
     }
     assert_eq!(listed, preview, "the rest is as in the list");
