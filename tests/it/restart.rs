@@ -85,7 +85,8 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
     let mr = part.before(&world).await;
     world.rests().await;
     let kill = world.greenroom.kill_switch();
-    let call = world.wire.any().nth(n);
+    // What is asked of GitLab itself at the start may come late, and is no part of it: who is not there yet hears no webhook.
+    let call = world.wire.on("*", "*/projects/*").nth(n);
     match crash {
         Crash::Instead => call.instead(kill),
         Crash::After => call.after(kill),
