@@ -22,6 +22,9 @@ use crate::web::Problem;
 /// How often the store is asked for news.
 const EVERY: Duration = Duration::from_millis(250);
 
+/// The first pause after something has happened, for more may follow soon; each is twice as long as the one before.
+const SOON: Duration = Duration::from_millis(20);
+
 /// How often something is sent at least, in askings: proxies hang up on who says nothing for long. An empty line is no event.
 const HEARTBEAT: u32 = 40;
 
@@ -68,6 +71,7 @@ pub struct Follower {
     /// Lines before it are of no interest to who has none yet.
     since: i64,
     quiet: u32,
+    pause: Duration,
     ended: bool,
 }
 
@@ -105,7 +109,7 @@ impl Follower {
             None => store.asked(key).await?.map(|asked| asked.at),
         };
         let since = since.unwrap_or_else(|| clock.now());
-        Ok(Self { store, stop, key, wanted, since, quiet: HEARTBEAT, ended: false })
+        Ok(Self { store, stop, key, wanted, since, quiet: HEARTBEAT, pause: SOON, ended: false })
     }
 
     /// One JSON object a line, as it happens; the last one has `end`.
@@ -124,7 +128,7 @@ impl Follower {
                     }
                 };
                 if !text.is_empty() {
-                    follower.quiet = 0;
+                    (follower.quiet, follower.pause) = (0, SOON);
                     return Some((Ok(Bytes::from(text)), follower));
                 }
                 follower.quiet += 1;
@@ -133,9 +137,10 @@ impl Follower {
                     return Some((Ok(Bytes::from_static(b"\n")), follower));
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(EVERY) => {}
+                    () = tokio::time::sleep(follower.pause) => {}
                     () = follower.stop.cancelled() => return None,
                 }
+                follower.pause = (follower.pause * 2).min(EVERY);
             }
         })
     }
