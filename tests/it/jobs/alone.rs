@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Output, Stdio},
 };
 
@@ -101,7 +101,7 @@ impl Job<'_> {
         let dotenv = home.path().join("greenroom.env");
         let mut command = self.command(args, pipeline, job);
         command.arg("--dotenv").arg(&dotenv).arg("--timeout").arg(PATIENCE.as_secs().to_string());
-        ended(command.output().await.unwrap(), &dotenv)
+        Ended::of(command.output().await.unwrap(), &dotenv)
     }
 
     /// The deploy job runs to its end, and GitLab sees how it ended.
@@ -122,16 +122,6 @@ impl Job<'_> {
     /// The stop job.
     pub async fn stop(&self, pipeline: &CiPipeline) -> Ended {
         self.run(&["stop"], pipeline, pipeline.stop).await
-    }
-}
-
-fn ended(output: Output, dotenv: &Path) -> Ended {
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ended {
-        code: output.status.code().expect("it ended by itself"),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-        dotenv: fs::read_to_string(dotenv).unwrap_or_default(),
     }
 }
 

@@ -12,6 +12,7 @@ mod tokens;
 
 use std::{
     fs,
+    path::Path,
     process::{Output, Stdio},
 };
 
@@ -44,6 +45,17 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// How a verb ended, with what it wrote into the file `dotenv`.
+    fn of(output: Output, dotenv: &Path) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self {
+            code: output.status.code().expect("it ended by itself"),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            dotenv: fs::read_to_string(dotenv).unwrap_or_default(),
+        }
+    }
+
     pub fn all(&self) -> String {
         format!("exit code {}\n{}\n{}", self.code, self.stdout, self.stderr)
     }
@@ -85,13 +97,7 @@ impl World {
             .output()
             .await
             .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ended {
-            code: output.status.code().expect("it ended by itself"),
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
-            dotenv: fs::read_to_string(dotenv).unwrap_or_default(),
-        }
+        Ended::of(output, &dotenv)
     }
 
     pub fn verb_command(&self, args: &[&str], mr: u64, token: &str) -> tokio::process::Command {
