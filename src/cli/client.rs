@@ -10,6 +10,7 @@ use url::Url;
 
 use super::Failure;
 use crate::outgoing::{Outgoing, certificate_refused};
+use crate::preview::{BranchId, Subject};
 use crate::settings::{ClientSettings, client_settings};
 
 /// How long an answer may take.
@@ -26,53 +27,62 @@ pub(super) struct ServerFlag {
 /// Which preview is meant.
 #[derive(Debug, clap::Args)]
 pub(super) struct PreviewArgs {
-    /// The merge request: `acme/web!7`, or with the project's id `42!7`.
-    merge_request: String,
+    /// The merge request: `acme/web!7`, or with the project's id `42!7`; a branch that has none: `acme/web@feature`.
+    #[arg(value_name = "PREVIEW")]
+    name: String,
     #[command(flatten)]
     server: ServerFlag,
 }
 
 impl PreviewArgs {
-    /// The preview of this merge request at this server.
-    pub(super) fn new(merge_request: String, server: Option<Url>) -> Self {
-        Self { merge_request, server: ServerFlag { server } }
+    /// The preview of this name at this server.
+    pub(super) fn new(name: String, server: Option<Url>) -> Self {
+        Self { name, server: ServerFlag { server } }
     }
 
     /// The server, and where it has the preview.
     pub(super) async fn find(self) -> Result<(Client, String), Failure> {
-        let (client, project, iid) = self.look_up().await?;
+        let (client, project, subject) = self.look_up().await?;
         let id = project.map_err(|path| {
             anyhow!("no preview of a project `{path}` is known; try the project's numeric id")
         })?;
-        Ok((client, format!("api/v1/previews/{id}/{iid}")))
+        Ok((client, format!("api/v1/previews/{id}/{subject}")))
     }
 
     /// The same where there may be no preview yet: what nobody knows by its id is named by its path.
     pub(super) async fn find_any(self) -> Result<(Client, String), Failure> {
-        let (client, project, iid) = self.look_up().await?;
+        let (client, project, subject) = self.look_up().await?;
         let project = project.map_or_else(|path| path.replace('/', "%2F"), |id| id.to_string());
-        Ok((client, format!("api/v1/previews/{project}/{iid}")))
+        Ok((client, format!("api/v1/previews/{project}/{subject}")))
     }
 
-    /// The server, the project's id or else its path, and the merge request's number.
-    async fn look_up(self) -> Result<(Client, Result<u64, String>, u64), Failure> {
-        let given = &self.merge_request;
-        let (project, iid) = given
-            .rsplit_once('!')
-            .and_then(|(project, iid)| Some((project, iid.parse::<u64>().ok()?)))
-            .filter(|(project, _)| !project.is_empty())
-            .ok_or_else(|| {
-                Failure::Findings(format!(
-                    "error: `{given}` names no merge request\nhint: write it as `acme/web!7`"
-                ))
-            })?;
+    /// The server, the project's id or else its path, and what of it.
+    async fn look_up(self) -> Result<(Client, Result<u64, String>, Subject), Failure> {
+        let given = &self.name;
+        let (project, subject) = parse(given).ok_or_else(|| {
+            Failure::Findings(format!(
+                "error: `{given}` names no merge request\nhint: write it as `acme/web!7`, or a branch without one as \
+                 `acme/web@feature`"
+            ))
+        })?;
         let client = Client::of(self.server)?;
         let id = match project.parse::<u64>() {
             Ok(id) => Ok(id),
             Err(_) => id_of(project, &client.get("api/v1/previews").await?).ok_or_else(|| project.to_owned()),
         };
-        Ok((client, id, iid))
+        Ok((client, id, subject))
     }
+}
+
+/// The project, and what of it. No path of a project has a `!` or `@` in it.
+fn parse(given: &str) -> Option<(&str, Subject)> {
+    let at = given.find(['!', '@']).filter(|at| *at > 0)?;
+    let (project, rest) = (&given[..at], &given[at + 1..]);
+    let subject = match given.as_bytes()[at] {
+        b'!' => Subject::MergeRequest(rest.parse().ok()?),
+        _ => Subject::Branch(BranchId::of(rest)?),
+    };
+    Some((project, subject))
 }
 
 fn id_of(path: &str, list: &Value) -> Option<u64> {
@@ -189,7 +199,11 @@ pub(super) fn short(sha: &Value) -> &str {
     sha.get(..8).unwrap_or(sha)
 }
 
-/// `acme/web!7`.
+/// `acme/web!7`, or `acme/web@feature`.
 pub(super) fn name(preview: &Value) -> String {
-    format!("{}!{}", text(&preview["project_path"]), preview["mr_iid"])
+    let project = text(&preview["project_path"]);
+    match preview["mr_iid"].as_u64() {
+        Some(iid) => format!("{project}!{iid}"),
+        None => format!("{project}@{}", text(&preview["branch"])),
+    }
 }

@@ -8,7 +8,7 @@ use clap::{Args as _, FromArgMatches as _};
 use secrecy::SecretString;
 
 use super::{Failure, clusters, output};
-use crate::preview::{MrKey, PreviewName, Sha};
+use crate::preview::{BranchId, PreviewKey, PreviewName, Sha, Subject};
 use crate::render::kubernetes::{ManifestRules, RenderError, Tools, Values, render};
 use crate::render::{KubernetesSettings, PROJECT_FILE, ProjectFile, Workload};
 use crate::settings::RenderedJob;
@@ -129,9 +129,15 @@ fn values_of(flags: &Flags) -> Result<Values, Failure> {
     let sha = Sha::parse(&or(&flags.sha, job.ci_commit_sha, SOME_SHA))
         .ok_or_else(|| wrong("sha", "is no full commit id"))?;
     let head = job.ci_merge_request_source_branch_sha.filter(|_| flags.sha.is_none());
-    let iid = flags.iid.or(job.ci_merge_request_iid).unwrap_or(1);
+    let branch = or(&flags.branch, job.ci_commit_ref_name, "feature");
+    let of_branch = job.ci_commit_branch.as_deref().filter(|_| job.ci_open_merge_requests.is_none());
+    let subject = match flags.iid.or(job.ci_merge_request_iid) {
+        Some(iid) => Subject::MergeRequest(iid),
+        None => of_branch.and_then(BranchId::of).map_or(Subject::MergeRequest(1), Subject::Branch),
+    };
     let own = job.ci_project_path.zip(job.ci_project_id);
-    let own = own.map(|(path, id)| PreviewName::new(&path, MrKey::new(id, iid)).to_string());
+    let own =
+        own.map(|(path, id)| PreviewName::new(&path, PreviewKey::new(id, subject), &branch).to_string());
     let name = PreviewName::parse(&or(&flags.name, own, "app-1-mr-1"))
         .ok_or_else(|| wrong("name", "is no DNS label"))?;
     let host = flags.host.clone().unwrap_or_else(|| format!("{name}.preview.example"));
@@ -142,9 +148,9 @@ fn values_of(flags: &Flags) -> Result<Values, Failure> {
         name,
         url: format!("https://{host}"),
         host,
-        iid,
+        iid: subject.iid(),
         title: or(&flags.title, job.ci_merge_request_title, "A merge request"),
-        branch: or(&flags.branch, job.ci_commit_ref_name, "feature"),
+        branch,
         author: flags.author.clone(),
         registry_image: Some(or(&flags.registry_image, job.ci_registry_image, "registry.example/group/app")),
         image: flags.image.clone(),

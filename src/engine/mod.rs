@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::preview::{MrKey, PreviewName, Sha};
+use crate::preview::{PreviewKey, PreviewName, Sha};
 use crate::render::Manifest;
 
 /// What to run.
@@ -47,7 +47,7 @@ pub enum Input {
 #[derive(Debug)]
 pub struct Order {
     /// Whose preview it is; named in the engine's events.
-    pub key: MrKey,
+    pub key: PreviewKey,
     /// The preview's name.
     pub name: PreviewName,
     /// Head commit of the merge request.
@@ -62,7 +62,7 @@ pub struct Order {
 #[derive(Debug)]
 pub struct Errand {
     /// Whose preview it is.
-    pub key: MrKey,
+    pub key: PreviewKey,
     /// The preview's name.
     pub name: PreviewName,
     /// What it belongs to: those that belong to something else are removed before it begins. A DNS label.
@@ -238,5 +238,5 @@ pub trait Engine: Send + Sync {
     async fn foreign(&self) -> Result<Vec<String>, Error>;
 
     /// Whom to look at again, as it happens. A slow listener may miss some: the resync is its net.
-    fn events(&self) -> broadcast::Receiver<MrKey>;
+    fn events(&self) -> broadcast::Receiver<PreviewKey>;
 }

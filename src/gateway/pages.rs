@@ -8,7 +8,7 @@ use minijinja::{Environment, HtmlEscape, context};
 
 use super::files::without_body;
 use crate::preview::rfc3339;
-use crate::preview::{Preview, Quoted, State};
+use crate::preview::{Preview, Quoted, State, Subject};
 
 /// The pages, by the name of their template.
 const TEMPLATES: [(&str, &str); 7] = [
@@ -147,19 +147,25 @@ fn absent(preview: &Preview) -> Description {
     let values = context! {
         reload,
         heading,
-        project => preview.project_path.as_str(),
-        iid => preview.key.iid,
+        whose => whose(preview),
         state => preview.state.as_str(),
         reason => elsewhere.as_deref().unwrap_or(&preview.reason),
     };
     (StatusCode::SERVICE_UNAVAILABLE, Some(reload), "not_yet.html", values)
 }
 
+/// `acme/web!7`, or `acme/web@feature`.
+fn whose(preview: &Preview) -> String {
+    match preview.key.subject {
+        Subject::MergeRequest(iid) => format!("{}!{iid}", preview.project_path),
+        Subject::Branch(_) => format!("{}@{}", preview.project_path, preview.source_branch),
+    }
+}
+
 fn over(preview: &Preview) -> Description {
     let values = context! {
         reload => None::<u32>,
-        project => preview.project_path.as_str(),
-        iid => preview.key.iid,
+        whose => whose(preview),
         removed => preview.state == State::Stopped,
         reason => preview.reason.as_str(),
         at => rfc3339(preview.stopped_at.unwrap_or(preview.updated_at)),

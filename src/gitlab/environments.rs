@@ -80,12 +80,23 @@ impl Forge {
         Ok(all.into_iter().find(|environment| environment.name == name))
     }
 
-    /// The ids of the stopped environments whose name begins like a preview's.
-    pub async fn stopped_environments(&self, project: ProjectId) -> Result<BTreeSet<u64>, Error> {
+    /// The ids of the environments in this state whose name begins like a preview's.
+    pub async fn environments_in(
+        &self,
+        project: ProjectId,
+        state: EnvironmentState,
+    ) -> Result<BTreeSet<u64>, Error> {
+        let state = match state {
+            EnvironmentState::Stopping => environments::EnvironmentState::Stopping,
+            EnvironmentState::Stopped => environments::EnvironmentState::Stopped,
+            EnvironmentState::Available | EnvironmentState::Unknown => {
+                environments::EnvironmentState::Available
+            }
+        };
         let endpoint = environments::Environments::builder()
             .project(project)
             .search(ENVIRONMENT_PREFIX)
-            .states(environments::EnvironmentState::Stopped)
+            .states(state)
             .build();
         let all: Vec<Environment> = self.of(project).await?.all(built(endpoint)?).await?;
         Ok(all.into_iter().map(|environment| environment.id).collect())
@@ -240,6 +251,27 @@ impl Forge {
         let jobs = shapes.into_iter().filter_map(|shape| shape.deployable);
         let mut jobs = jobs.filter(|job| job.pipeline.as_ref().is_some_and(|of| of.id == pipeline));
         Ok(jobs.next().map(|job| (job.name, JobStatus::from_gitlab(&job.status))))
+    }
+
+    /// The branch that an environment was deployed from last, if it ever was.
+    pub async fn deployed_branch(
+        &self,
+        project: ProjectId,
+        environment: &str,
+    ) -> Result<Option<String>, Error> {
+        #[derive(Deserialize)]
+        struct Shape {
+            #[serde(rename = "ref")]
+            reference: String,
+        }
+        let endpoint = endpoints::Deployments::builder()
+            .project(project)
+            .environment(environment)
+            .order_by(endpoints::DeploymentOrderBy::Id)
+            .sort(SortOrder::Descending)
+            .build();
+        let shapes: Vec<Shape> = self.of(project).await?.get(built(endpoint)?).await?;
+        Ok(shapes.into_iter().next().map(|newest| newest.reference))
     }
 
     /// Running deployments of an environment that no CI job owns: ids and commits, the 20 oldest.

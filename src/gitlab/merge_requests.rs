@@ -138,7 +138,7 @@ impl Forge {
         };
         self.check_path(&client, key.project_id, &project_path)?;
         Ok(MergeRequest {
-            key,
+            key: key.into(),
             project_path,
             state: shape.state,
             draft: shape.draft(),

@@ -14,6 +14,7 @@
 //!   "not shown" is never taken for "gone".
 
 mod artifact;
+mod branches;
 mod budget;
 mod calls;
 mod client;

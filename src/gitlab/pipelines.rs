@@ -8,13 +8,27 @@ use super::{Error, Forge, built};
 use crate::preview::{Bridge, Job, JobStatus, MrKey, Pipeline, ProjectId, Sha};
 
 #[derive(Deserialize)]
-struct PipelineShape {
+pub(super) struct PipelineShape {
     id: u64,
     project_id: Option<ProjectId>,
     sha: Sha,
     #[serde(rename = "ref")]
     reference: Option<String>,
     source: Option<String>,
+}
+
+impl PipelineShape {
+    /// The pipeline that `project` was asked for.
+    pub(super) fn of(self, project: ProjectId) -> Pipeline {
+        Pipeline {
+            id: self.id,
+            // Servers before 12.8 leave it out; those run in the project that was asked for.
+            project_id: self.project_id.unwrap_or(project),
+            sha: self.sha,
+            reference: self.reference.unwrap_or_default(),
+            source: self.source.unwrap_or_default(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -57,17 +71,7 @@ impl Forge {
         let endpoint =
             MergeRequestPipelines::builder().project(key.project_id).merge_request(key.iid).build();
         let shapes: Vec<PipelineShape> = self.of(key.project_id).await?.all(built(endpoint)?).await?;
-        Ok(shapes
-            .into_iter()
-            .map(|shape| Pipeline {
-                id: shape.id,
-                // Servers before 12.8 leave it out; those run in the project that was asked for.
-                project_id: shape.project_id.unwrap_or(key.project_id),
-                sha: shape.sha,
-                reference: shape.reference.unwrap_or_default(),
-                source: shape.source.unwrap_or_default(),
-            })
-            .collect())
+        Ok(shapes.into_iter().map(|shape| shape.of(key.project_id)).collect())
     }
 
     /// The newest attempt of each job of a pipeline.

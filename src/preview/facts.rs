@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{MrKey, ProjectId};
+use super::ids::{PreviewKey, ProjectId};
+use super::names::called;
 
 /// A commit id: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -64,11 +65,11 @@ impl MergeRequestState {
     }
 }
 
-/// A merge request as GitLab shows it now.
+/// A merge request as GitLab shows it now, or [what stands in its place](MergeRequest::of_branch).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergeRequest {
-    /// Project and number.
-    pub key: MrKey,
+    /// Whose preview it is about.
+    pub key: PreviewKey,
     /// Path of the target project, such as `acme/web`.
     pub project_path: String,
     /// Open, closed, merged, locked.
@@ -109,6 +110,31 @@ pub struct Diff {
 }
 
 impl MergeRequest {
+    /// What a branch without a merge request is looked at as, `sha` being its head: one that is open for ever, for the end of such
+    /// a branch is told by its environment alone.
+    pub fn of_branch(key: PreviewKey, project_path: String, branch: &str, sha: Option<Sha>) -> Self {
+        Self {
+            key,
+            project_path,
+            state: MergeRequestState::Opened,
+            sha,
+            source_branch: branch.to_owned(),
+            target_branch: branch.to_owned(),
+            created_at: None,
+            source_project_id: Some(key.project_id),
+            draft: false,
+            title: String::new(),
+            author: String::new(),
+            labels: Vec::new(),
+            diff: None,
+        }
+    }
+
+    /// What it is, in words such as `merge request !7`.
+    pub fn called(&self) -> String {
+        called(self.key.subject, &self.source_branch)
+    }
+
     /// Whether the change comes from another project. A deleted fork still is one.
     pub fn from_fork(&self) -> bool {
         self.source_project_id != Some(self.key.project_id)

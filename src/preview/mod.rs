@@ -28,12 +28,12 @@ pub use commit_status::{
 pub use facts::{
     Bridge, Diff, Head, Job, JobStatus, MergeRequest, MergeRequestState, Pipeline, Sha, Verdict,
 };
-pub use ids::{MrKey, ParseKeyError, ProjectId, WorkKey};
+pub use ids::{BranchId, MrKey, ParseKeyError, PreviewKey, ProjectId, Subject, WorkKey};
 pub use intent::Intent;
 pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
 pub use names::{
     ENVIRONMENT_PREFIX, PreviewName, commit_status_name, environment_name, environment_slug,
-    merge_request_of_environment, ref_slug, valid_dns_label,
+    merge_request_of_environment, ref_slug, subject_of_environment, valid_dns_label,
 };
 pub use order::JobOrder;
 pub use pattern::{BranchPattern, PathPattern};

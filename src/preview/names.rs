@@ -8,7 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::ids::MrKey;
+use super::ids::{BranchId, PreviewKey, Subject};
+use super::quoted::Quoted;
 
 /// The longest label DNS allows (RFC 1035, 2.3.4), and Kubernetes with it.
 const LABEL: usize = 63;
@@ -35,23 +36,24 @@ fn environment_slug_with(name: &str, digest: &[u8]) -> String {
         if !slug.ends_with('-') {
             slug.push('-');
         }
-        slug + &base36_tail(digest)
+        slug.extend(base36_tail::<6>(digest).map(char::from));
+        slug
     } else {
         slug.strip_suffix('-').map(str::to_owned).unwrap_or(slug)
     }
 }
 
-/// The last six digits of a big-endian number written in base 36.
-fn base36_tail(digest: &[u8]) -> String {
+/// The last `N` digits, at most 10, of a big-endian number written in base 36.
+pub(super) fn base36_tail<const N: usize>(number: &[u8]) -> [u8; N] {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    const MODULUS: u64 = 36_u64.pow(6);
-    let mut rest = digest.iter().fold(0_u64, |value, byte| (value * 256 + u64::from(*byte)) % MODULUS);
-    let mut tail = [b'0'; 6];
+    let modulus = (0..N).fold(1_u64, |modulus, _| modulus * 36);
+    let mut rest = number.iter().fold(0_u64, |value, byte| (value * 256 + u64::from(*byte)) % modulus);
+    let mut tail = [b'0'; N];
     for slot in tail.iter_mut().rev() {
         *slot = DIGITS[usize::try_from(rest % 36).unwrap_or_default()];
         rest /= 36;
     }
-    tail.iter().map(|b| char::from(*b)).collect()
+    tail
 }
 
 fn dashed(name: &str) -> impl Iterator<Item = char> + '_ {
@@ -77,19 +79,24 @@ impl DedupDashes for String {
 
 /// The name of a preview: host label, namespace, label value and folder at once.
 ///
-/// `<slug of the project path's last part, cut to fit>-<project id>-mr-<iid>`, such as `web-42-mr-7`: unique without a
-/// hash, at most 63 characters, `[a-z0-9-]`, no `-` at either end. It is stored when the preview is first created and
-/// kept when the project is renamed.
+/// `<slug of the project path's last part, cut to fit>-<project id>-mr-<iid>`, such as `web-42-mr-7`; that of a branch without a
+/// merge request has the branch's slug and [id](super::BranchId), such as `web-feature-login-42-b-3k9d2m1q`. At most 63 characters,
+/// `[a-z0-9-]`, no `-` at either end. It is stored when the preview is first created and kept when the project is renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct PreviewName(String);
 
 impl PreviewName {
-    /// The name of the preview of `key` in the project now called `project_path`.
-    pub fn new(project_path: &str, key: MrKey) -> Self {
-        let suffix = format!("-{}-mr-{}", key.project_id, key.iid);
+    /// The name of the preview of `key` in the project now called `project_path`; `branch` is named where it is a branch's.
+    pub fn new(project_path: &str, key: PreviewKey, branch: &str) -> Self {
         let last = project_path.rsplit('/').next().unwrap_or_default();
-        let mut slug: String = dashed(last).take(LABEL.saturating_sub(suffix.len())).collect();
+        let text = match key.subject {
+            Subject::MergeRequest(_) => last.to_owned(),
+            // Room for both, whatever the project is called.
+            Subject::Branch(_) => format!("{}-{branch}", last.chars().take(LABEL / 4).collect::<String>()),
+        };
+        let suffix = suffix(key);
+        let mut slug: String = dashed(&text).take(LABEL.saturating_sub(suffix.len())).collect();
         slug.dedup_dashes();
         let slug = slug.trim_matches('-');
         Self(format!("{}{suffix}", if slug.is_empty() { "app" } else { slug }))
@@ -100,11 +107,22 @@ impl PreviewName {
         valid_dns_label(text).then(|| Self(text.to_owned()))
     }
 
-    /// The merge request that [`PreviewName::new`] was given; `None` when this was not made there.
-    pub fn key(&self) -> Option<MrKey> {
-        let (rest, iid) = self.0.rsplit_once("-mr-")?;
-        let key = MrKey::new(rest.rsplit('-').next()?.parse().ok()?, iid.parse().ok()?);
-        self.0.ends_with(&format!("-{}-mr-{}", key.project_id, key.iid)).then_some(key)
+    /// The key that [`PreviewName::new`] was given; `None` when this was not made there.
+    pub fn key(&self) -> Option<PreviewKey> {
+        // A branch may be called `fix-mr-7`, but no merge request has a number like a branch's id.
+        let of_branch = self.0.rsplit_once("-b-").and_then(|(rest, id)| {
+            let id: BranchId = id.parse().ok()?;
+            Some((rest, Subject::Branch(id)))
+        });
+        let (rest, subject) = match of_branch {
+            Some(found) => found,
+            None => {
+                let (rest, iid) = self.0.rsplit_once("-mr-")?;
+                (rest, Subject::MergeRequest(iid.parse().ok()?))
+            }
+        };
+        let key = PreviewKey::new(rest.rsplit('-').next()?.parse().ok()?, subject);
+        self.0.ends_with(&suffix(key)).then_some(key)
     }
 
     /// The name as text.
@@ -126,6 +144,12 @@ impl<'de> Deserialize<'de> for PreviewName {
     }
 }
 
+/// What ends every name, and leads back to its key.
+fn suffix(key: PreviewKey) -> String {
+    let kind = if key.subject.is_branch() { "" } else { "mr-" };
+    format!("-{}-{kind}{}", key.project_id, key.subject)
+}
+
 /// Whether `text` is one lower-case DNS label: 1 to 63 of `[a-z0-9-]`, no `-` at either end (RFC 1123, 2.1).
 pub fn valid_dns_label(text: &str) -> bool {
     (1..=LABEL).contains(&text.len())
@@ -135,11 +159,23 @@ pub fn valid_dns_label(text: &str) -> bool {
 }
 
 /// How the names of the GitLab environments of all previews begin.
-pub const ENVIRONMENT_PREFIX: &str = "review/mr-";
+pub const ENVIRONMENT_PREFIX: &str = "review/";
 
-/// The GitLab environment of a merge request's preview, `review/mr-<iid>`.
-pub fn environment_name(iid: u64) -> String {
-    format!("{ENVIRONMENT_PREFIX}{iid}")
+/// Whose preview it is, in words such as `merge request !7`.
+pub(super) fn called(subject: Subject, branch: &str) -> String {
+    match subject {
+        Subject::MergeRequest(iid) => format!("merge request !{iid}"),
+        Subject::Branch(_) => format!("branch {}", Quoted::new(branch)),
+    }
+}
+
+/// The GitLab environment of a preview: `review/mr-<iid>`, or of a branch without a merge request `review/<slug>`, which in a job
+/// is `review/$CI_COMMIT_REF_SLUG`.
+pub fn environment_name(subject: Subject, branch: &str) -> String {
+    match subject {
+        Subject::MergeRequest(iid) => format!("{ENVIRONMENT_PREFIX}mr-{iid}"),
+        Subject::Branch(_) => format!("{ENVIRONMENT_PREFIX}{}", ref_slug(branch)),
+    }
 }
 
 /// The name of the commit status of a merge request's preview, `greenroom/mr-<iid>`. Two merge requests of one branch share
@@ -150,13 +186,24 @@ pub fn commit_status_name(iid: u64) -> String {
 
 /// The merge request that [`environment_name`] was made for, if `name` is such a name.
 pub fn merge_request_of_environment(name: &str) -> Option<u64> {
-    let iid = name.strip_prefix(ENVIRONMENT_PREFIX)?.parse().ok()?;
+    let iid = name.strip_prefix(ENVIRONMENT_PREFIX)?.strip_prefix("mr-")?.parse().ok()?;
     // `+7` and `007` are numbers too, but not names of ours.
-    (environment_name(iid) == name).then_some(iid)
+    (environment_name(Subject::MergeRequest(iid), "") == name).then_some(iid)
+}
+
+/// What [`environment_name`] was made for, if `name` is such a name: a merge request, else a branch with that slug.
+pub fn subject_of_environment(name: &str) -> Option<Subject> {
+    if let Some(iid) = merge_request_of_environment(name) {
+        return Some(Subject::MergeRequest(iid));
+    }
+    let slug = name.strip_prefix(ENVIRONMENT_PREFIX)?;
+    BranchId::of(slug).filter(|_| ref_slug(slug) == slug).map(Subject::Branch)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
     use serde::Deserialize;
 
@@ -189,6 +236,10 @@ mod tests {
         }
     }
 
+    fn of_branch(project: u64, branch: &str) -> Option<PreviewKey> {
+        BranchId::of(branch).map(|id| PreviewKey::new(project, Subject::Branch(id)))
+    }
+
     #[test]
     fn a_preview_name_reads_well() {
         for (path, name) in [
@@ -197,37 +248,57 @@ mod tests {
             ("acme/---", "app-42-mr-7"),
             ("Ünïcode/日本", "app-42-mr-7"),
         ] {
-            assert_eq!(PreviewName::new(path, MrKey::new(42, 7)).as_str(), name);
+            assert_eq!(PreviewName::new(path, PreviewKey::of_mr(42, 7), "").as_str(), name);
+        }
+        for (path, branch, name) in [
+            ("acme/web", "feature/Login", "web-feature-login-42-b-lwhxqj6v"),
+            ("acme/a-project-with-a-very-long-name", "fix-mr-7", "a-project-with-fix-mr-7-42-b-1scw8k98"),
+        ] {
+            let name_of = PreviewName::new(path, of_branch(42, branch).unwrap(), branch);
+            assert_eq!(name_of.as_str(), name);
         }
     }
 
     proptest! {
         #[test]
         fn a_preview_name_is_always_a_dns_label_and_never_shared(
-            path in ".{0,300}", a in any::<(u64, u64)>(), b in any::<(u64, u64)>(),
+            path in ".{0,300}", a: (u64, u64), b: (u64, u64), branch in ".{0,300}",
         ) {
-            let name = PreviewName::new(&path, MrKey::new(a.0, a.1));
-            prop_assert!(valid_dns_label(name.as_str()), "{name}");
-            if a != b {
-                prop_assert_ne!(name, PreviewName::new(&path, MrKey::new(b.0, b.1)));
+            let keys = [PreviewKey::of_mr(a.0, a.1), PreviewKey::of_mr(b.0, b.1)];
+            let keys: BTreeSet<_> = keys.into_iter().chain(of_branch(a.0, &branch)).collect();
+            let names: BTreeSet<_> = keys.iter().map(|key| PreviewName::new(&path, *key, &branch)).collect();
+            prop_assert_eq!(names.len(), keys.len());
+            for name in names {
+                prop_assert!(valid_dns_label(name.as_str()), "{name}");
             }
         }
 
         #[test]
-        fn a_name_leads_back_to_its_merge_request(path in "([a-zA-Z0-9._-]{1,80}/)?[a-zA-Z0-9._-]{1,80}", id: u64, iid: u64) {
-            let key = MrKey::new(id, iid);
-            prop_assert_eq!(PreviewName::new(&path, key).key(), Some(key));
+        fn a_name_leads_back_to_its_key(
+            path in "([a-zA-Z0-9._-]{1,80}/)?[a-zA-Z0-9._-]{1,80}", id: u64, iid: u64, branch in ".{0,80}|[a-z0-9]{0,3}-(mr|b)-[a-z0-9]{0,9}",
+        ) {
+            for key in std::iter::once(PreviewKey::of_mr(id, iid)).chain(of_branch(id, &branch)) {
+                prop_assert_eq!(PreviewName::new(&path, key, &branch).key(), Some(key));
+            }
         }
 
         #[test]
-        fn only_our_own_environment_names_lead_anywhere(name in "review/mr-[+0]?[0-9]{1,3}") {
+        fn only_our_own_environment_names_lead_to_merge_requests(name in "review/mr-[+0]?[0-9]{1,3}") {
             let iid = merge_request_of_environment(&name);
-            prop_assert_eq!(iid.map(environment_name).unwrap_or(name.clone()), name);
+            let own = iid.map(|iid| environment_name(Subject::MergeRequest(iid), ""));
+            prop_assert_eq!(own.unwrap_or(name.clone()), name);
         }
 
         #[test]
-        fn an_environment_name_leads_back_to_its_merge_request(iid in any::<u64>()) {
-            prop_assert_eq!(merge_request_of_environment(&environment_name(iid)), Some(iid));
+        fn an_environment_name_leads_back(iid: u64, branch in ".{0,80}|mr-[0-9]{1,3}") {
+            let name = environment_name(Subject::MergeRequest(iid), &branch);
+            prop_assert_eq!(subject_of_environment(&name), Some(Subject::MergeRequest(iid)));
+            if let Some(id) = BranchId::of(&branch) {
+                let name = environment_name(Subject::Branch(id), &branch);
+                // A branch that is called like a merge request's environment has none of its own.
+                let taken = merge_request_of_environment(&name).map(Subject::MergeRequest);
+                prop_assert_eq!(subject_of_environment(&name), taken.or(Some(Subject::Branch(id))));
+            }
         }
     }
 }

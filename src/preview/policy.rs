@@ -133,6 +133,10 @@ impl When {
         changes: &Changes,
         rules: &mut Vec<String>,
     ) -> Judgement {
+        if merge_request.key.subject.is_branch() {
+            rules.push(String::from("`when` speaks of merge requests; of a branch its own jobs decide"));
+            return Judgement::Admitted;
+        }
         let outcome = self.excludes_facts(merge_request, rules);
         if let Some(reason) = outcome {
             return Judgement::Excluded(reason);

@@ -79,6 +79,12 @@ pub enum Reason {
     StoppedInGitlab,
     /// The operator stopped it through the API.
     StoppedByOperator,
+    /// A merge request of the branch, which had a preview without one, serves by now.
+    Replaced,
+    /// The branch has no merge request, and its job has not deployed this commit yet.
+    LeftToBranch(Sha),
+    /// GitLab does not show the branch any more, and has not stopped this environment of it.
+    BranchGone(String),
     /// The project's file was removed from the head.
     FileRemoved,
     /// Something of it is still there.
@@ -163,6 +169,8 @@ impl Reason {
             | Self::Expired(_)
             | Self::StoppedInGitlab
             | Self::StoppedByOperator
+            | Self::Replaced
+            | Self::LeftToBranch(_)
             | Self::FileRemoved
             | Self::Draft
             | Self::LabelExcluded(_)
@@ -197,6 +205,7 @@ impl Reason {
             | Self::RemovalWanted(_)
             | Self::RemovalHeld(..)
             | Self::ChangesUnknown
+            | Self::BranchGone(_)
             | Self::NoRoom { .. }
             | Self::Leftover(_) => false,
         }
@@ -268,9 +277,17 @@ impl fmt::Display for Reason {
             Self::Expired(at) => write!(f, "its lifetime ended at {at}"),
             Self::StoppedInGitlab => f.write_str("somebody stopped the environment in GitLab"),
             Self::StoppedByOperator => f.write_str("it was stopped by the operator"),
+            Self::Replaced => f.write_str("a merge request of its branch has a preview by now"),
+            Self::LeftToBranch(sha) => {
+                write!(f, "no job of its branch has deployed commit `{}` yet", sha.short())
+            }
+            Self::BranchGone(environment) => write!(
+                f,
+                "GitLab does not show its branch any more, but has not stopped the environment `{environment}`"
+            ),
             Self::FileRemoved => f.write_str("the branch has no `.greenroom.yml` any more"),
             Self::Leftover(what) => write!(f, "not everything is gone yet: {what}"),
-            Self::Unseen(since) => write!(f, "GitLab has not shown this merge request since {since}"),
+            Self::Unseen(since) => write!(f, "GitLab has not shown what it is of since {since}"),
             Self::Found => f.write_str("greenroom found it without knowing of it, and looks at it"),
             Self::RemovalWanted(why) => write!(f, "it is about to be removed: {why}"),
             Self::RemovalHeld(count, why) => write!(
@@ -343,6 +360,9 @@ impl Reason {
             | Self::Expired(_)
             | Self::StoppedInGitlab
             | Self::StoppedByOperator
+            | Self::Replaced
+            | Self::LeftToBranch(_)
+            | Self::BranchGone(_)
             | Self::NoCommit
             | Self::NoPipeline(_)
             | Self::PipelineRunning(_)
@@ -390,6 +410,29 @@ impl Reason {
                 | Self::TargetBranch(..)
                 | Self::PathsUntouched(_)
         )
+    }
+
+    /// As [`Self::next`], of a branch without a merge request.
+    pub const fn next_of_branch(&self, state: State) -> &'static str {
+        match (state, self) {
+            (_, Self::Unseen(_) | Self::BranchGone(_)) => {
+                "It stays as it is until GitLab stops its environment, its lifetime ends or an operator stops it."
+            }
+            (State::Waiting, Self::LeftToBranch(_)) => "The deploy job of that commit updates it.",
+            (State::Waiting, Self::NoRoom { .. }) => "It begins by itself when another one goes.",
+            (State::Waiting, _) => "What is missing is waited for.",
+            (State::Deploying, _) => "The job that asked for it tells how it ends.",
+            (State::Ready, _) => {
+                "The next deploy job of its branch updates it. It goes when GitLab stops its environment, as it does when the \
+                 branch is deleted."
+            }
+            (State::Failed, Self::EngineFailed(_)) => "It is tried again without anybody's doing.",
+            (State::Failed | State::Skipped, _) => "The next deploy job of its branch tries again.",
+            (State::Stopping, _) => "Removal is repeated until nothing is left.",
+            (State::Stopped, Self::Replaced) => "Nothing of it is left.",
+            (State::Stopped, _) => "Nothing of it is left. The next deploy job of its branch brings it back.",
+            (State::Asleep, _) => self.next(state),
+        }
     }
 
     /// What happens next to a preview that is in `state` for this reason, in a sentence or two.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::check::CheckRun;
 use super::commit_status::CommitStatus;
 use super::facts::Sha;
-use super::ids::MrKey;
-use super::names::PreviewName;
+use super::ids::PreviewKey;
+use super::names::{PreviewName, called, environment_name};
 use super::order::JobOrder;
 use super::place::Place;
 use super::policy::Compared;
@@ -114,6 +114,8 @@ pub enum HoldOrigin {
     Gitlab,
     /// The operator, through the API.
     Operator,
+    /// A merge request of the branch, whose preview has taken the place of the one that the branch had without it.
+    Successor,
 }
 
 /// A preview that an operator has put to sleep: until it is woken or refreshed, or another commit is deployed.
@@ -143,7 +145,7 @@ pub struct FileAt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preview {
     /// Whose preview it is.
-    pub key: MrKey,
+    pub key: PreviewKey,
     /// Fixed at the first look.
     pub name: PreviewName,
     /// Path of the project as last seen.
@@ -242,7 +244,7 @@ pub struct Preview {
     /// Put to sleep by the operator.
     #[serde(default)]
     pub sleep: Option<Sleep>,
-    /// Since when GitLab does not show the merge request.
+    /// Since when GitLab does not show the merge request, or the branch.
     #[serde(default)]
     pub unseen_since: Option<i64>,
     /// When it was found without a record of it; until its merge request is seen to be open.
@@ -266,18 +268,19 @@ pub struct Preview {
 impl Preview {
     /// A preview at its first look, before anything was decided.
     pub fn new(
-        key: MrKey,
+        key: PreviewKey,
         project_path: &str,
+        source_branch: &str,
         domain_url: impl FnOnce(&PreviewName) -> String,
         now: i64,
     ) -> Self {
-        let name = PreviewName::new(project_path, key);
+        let name = PreviewName::new(project_path, key, source_branch);
         Self {
             key,
             url: domain_url(&name),
             name,
             project_path: project_path.to_owned(),
-            source_branch: String::new(),
+            source_branch: source_branch.to_owned(),
             state: State::Waiting,
             reason: String::new(),
             next: String::new(),
@@ -317,6 +320,16 @@ impl Preview {
             waits_for_place_since: None,
             order: None,
         }
+    }
+
+    /// Whose it is, in words such as `merge request !7`.
+    pub fn called(&self) -> String {
+        called(self.key.subject, &self.source_branch)
+    }
+
+    /// The name of its GitLab environment.
+    pub fn environment_name(&self) -> String {
+        environment_name(self.key.subject, &self.source_branch)
     }
 
     /// Whether state and reason are the answer to this order of a CI job.
@@ -379,7 +392,9 @@ impl Preview {
     pub fn enter(&mut self, state: State, reason: &Reason, head: Option<&Sha>) {
         self.state = state;
         self.reason = reason.to_string();
-        reason.next(state).clone_into(&mut self.next);
+        let next =
+            if self.key.subject.is_branch() { reason.next_of_branch(state) } else { reason.next(state) };
+        next.clone_into(&mut self.next);
         self.sha = head.cloned();
     }
 }

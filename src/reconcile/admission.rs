@@ -1,7 +1,8 @@
-//! Which merge request a CI job speaks for, and whether it may.
+//! Which preview a CI job speaks for, and whether it may.
 //!
 //! The job's token is proven when it comes here, but names no merge request, and what the job says itself is a hint. So GitLab is
-//! asked: the job's pipeline has to stand in the merge request's own list and, to deploy, run on its head.
+//! asked: the job's pipeline has to stand in the merge request's own list and, to deploy, run on its head. Where the job's branch has no
+//! merge request, the pipeline has to be the branch's own, on its head.
 
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use super::observe;
 use crate::gitlab::{Class, Error as GitLabError, Forge};
 use crate::oidc::Claims;
 use crate::preview::{
-    Intent, JobOrder, MergeRequest, MrKey, Pipeline, Preview, Sha, State, environment_name,
+    BranchId, Intent, JobOrder, MergeRequest, MrKey, Pipeline, Preview, PreviewKey, Quoted, Sha, State,
+    Subject, environment_name, subject_of_environment,
 };
 use crate::store::{KeptOrder, Store};
 
@@ -45,19 +47,25 @@ impl From<GitLabError> for Refusal {
     }
 }
 
-/// A job whose merge request is known.
+/// A job of which it is known what it may deploy.
 #[derive(Debug, Clone)]
 pub struct Admitted {
-    /// The merge request.
-    pub key: MrKey,
+    /// The merge request, or what stands in its place.
+    pub merge_request: MergeRequest,
     head: Sha,
     pipeline: Pipeline,
 }
 
 impl Admitted {
+    /// Whose preview it is.
+    pub const fn key(&self) -> PreviewKey {
+        self.merge_request.key
+    }
+
     /// The deploy that the job may ask for.
     pub fn order(self, claims: &Claims, upload: Option<String>, now: i64) -> JobOrder {
-        let Self { key, head, pipeline } = self;
+        let Self { merge_request, head, pipeline } = self;
+        let environment = environment_name(merge_request.key.subject, &merge_request.source_branch);
         JobOrder {
             id: uuid::Uuid::now_v7().to_string(),
             at: now,
@@ -69,7 +77,7 @@ impl Admitted {
             pipeline_source: pipeline.source,
             sha: head,
             upload,
-            has_deployment: claims.deploys_to(&environment_name(key.iid)),
+            has_deployment: claims.deploys_to(&environment),
             answered: false,
         }
     }
@@ -87,19 +95,15 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// The merge request that the job may deploy. `named` are those that it says it is for.
+    /// What the job may deploy. `named` are the merge requests that it says it is for.
     pub async fn admit_deploy(&self, claims: &Claims, named: &[u64]) -> Result<Admitted, Refusal> {
         let Some((merge_request, pipeline)) = self.find(claims, named).await? else {
-            return Err(Refusal::NoMergeRequest(format!(
-                "no open merge request has the source branch of this job; without one there is no preview: open one, or run \
-                 the job in merge request pipelines only (project {})",
-                claims.project()
-            )));
+            return self.admit_branch(claims).await;
         };
-        let (iid, id) = (merge_request.key.iid, pipeline.id);
+        let (called, id) = (merge_request.called(), pipeline.id);
         if merge_request.state.is_over() {
             return Err(Refusal::Forbidden(format!(
-                "merge request !{iid} is closed or merged; nothing is deployed for it"
+                "{called} is closed or merged; nothing is deployed for it"
             )));
         }
         if !pipeline.may_count() {
@@ -108,26 +112,84 @@ impl Jobs {
             )));
         }
         let Some(head) = merge_request.sha.clone() else {
-            return Err(Refusal::Forbidden(format!("merge request !{iid} has no commit")));
+            return Err(Refusal::Forbidden(format!("{called} has no commit")));
         };
         if pipeline.sha != claims.sha || !observe::is_for(&self.forge, &pipeline, &head).await? {
-            return Err(Refusal::Superseded(format!(
-                "pipeline {id} is not for the head of merge request !{iid}, which is {} by now; the pipeline of that commit \
-                 deploys it",
-                head.short()
-            )));
+            return Err(superseded(id, &called, &head));
         }
-        Ok(Admitted { key: merge_request.key, head, pipeline })
+        Ok(Admitted { merge_request, head, pipeline })
     }
 
-    /// The merge request whose preview the job may stop; `None` when there is none any more. A stop job belongs to the
-    /// pipeline that deployed last, which may not be the head's.
-    pub async fn admit_stop(&self, claims: &Claims, named: &[u64]) -> Result<Option<MrKey>, Refusal> {
-        Ok(self.find(claims, named).await?.map(|(merge_request, _)| merge_request.key))
+    /// Lets the job of a branch without a merge request in. The branch is GitLab's word in the token, and the environment has to be
+    /// the one whose stop ends the preview.
+    async fn admit_branch(&self, claims: &Claims) -> Result<Admitted, Refusal> {
+        let (project, branch) = (claims.project(), &claims.reference);
+        if claims.ref_type != "branch" {
+            return Err(Refusal::NoMergeRequest(format!(
+                "the pipeline is that of the tag {}; merge requests and branches have previews, tags have none",
+                Quoted::new(branch)
+            )));
+        }
+        let project_path = self.forge.project_path(project).await?;
+        if !(self.served)(&project_path) {
+            return Err(unserved());
+        }
+        let called = format!("branch {}", Quoted::new(branch));
+        let own = BranchId::of(branch).map(Subject::Branch);
+        let environment = own.map(|subject| environment_name(subject, branch));
+        let Some((subject, environment)) = own
+            .zip(environment)
+            .filter(|(subject, environment)| subject_of_environment(environment) == Some(*subject))
+        else {
+            return Err(Refusal::Forbidden(format!(
+                "{called} has no merge request, and its name makes no environment of its own: it has neither letters nor digits \
+                 of ASCII, or is called like a merge request's"
+            )));
+        };
+        if !claims.deploys_to(&environment) {
+            return Err(Refusal::NoMergeRequest(format!(
+                "{called} has no open merge request. Without one its preview belongs to the environment `{environment}`, whose end \
+                 is its own, and this job deploys to another one: open a merge request, or set the include's input \
+                 `environment` to `review/$CI_COMMIT_REF_SLUG` (project {project})"
+            )));
+        }
+        let pipeline = self.forge.pipeline(project, claims.pipeline_id).await?;
+        let id = pipeline.id;
+        if pipeline.reference != *branch || pipeline.project_id != project || !pipeline.may_count() {
+            return Err(Refusal::Forbidden(format!(
+                "pipeline {id} is none of {called} itself: a child pipeline, or one that others made, speaks for no branch"
+            )));
+        }
+        let Some(head) = self.forge.branch_head(project, branch).await? else {
+            return Err(Refusal::Forbidden(format!("{called} is gone; nothing is deployed for it")));
+        };
+        if pipeline.sha != claims.sha || pipeline.sha != head {
+            return Err(superseded(id, &called, &head));
+        }
+        let key = PreviewKey::new(project, subject);
+        let merge_request = MergeRequest::of_branch(key, project_path, branch, Some(head.clone()));
+        Ok(Admitted { merge_request, head, pipeline })
+    }
+
+    /// The preview that the job may stop; `None` when there can be none any more. A stop job belongs to the pipeline that deployed
+    /// last, which may not be the head's.
+    pub async fn admit_stop(&self, claims: &Claims, named: &[u64]) -> Result<Option<PreviewKey>, Refusal> {
+        let of_branch = BranchId::of(&claims.reference)
+            .filter(|_| claims.ref_type == "branch" && !claims.is_of_fork())
+            .map(|id| PreviewKey::new(claims.project(), Subject::Branch(id)));
+        if named.is_empty()
+            && let Some(key) = of_branch
+            && self.store.preview(key).await?.is_some_and(|preview| preview.state != State::Stopped)
+        {
+            // Its merge request came later.
+            return Ok(Some(key));
+        }
+        let found = self.find(claims, named).await?;
+        Ok(found.map(|(merge_request, _)| merge_request.key).or(of_branch))
     }
 
     /// Whether the job may be told of this merge request's preview: it runs in the same project.
-    pub fn may_follow(claims: &Claims, key: MrKey) -> bool {
+    pub fn may_follow(claims: &Claims, key: PreviewKey) -> bool {
         !claims.is_of_fork() && claims.project() == key.project_id
     }
 
@@ -139,15 +201,15 @@ impl Jobs {
         upload: Option<String>,
         now: i64,
     ) -> Result<KeptOrder, Refusal> {
-        let key = admitted.key;
+        let (key, called) = (admitted.key(), admitted.merge_request.called());
         let order = admitted.order(claims, upload, now);
         let preview = self.store.preview(key).await?;
         let kept = self.store.order(key, &order, preview.as_ref()).await?;
         let by = (kept.order.pipeline_id, kept.order.job_id);
         if by != (order.pipeline_id, order.job_id) {
             return Err(Refusal::Superseded(format!(
-                "job {} of pipeline {} is newer, and deploys merge request !{} already",
-                by.1, by.0, key.iid
+                "job {} of pipeline {} is newer, and deploys {called} already",
+                by.1, by.0
             )));
         }
         tracing::info!(mr.key = %key, job.id = claims.job_id, pipeline.id = order.pipeline_id, "a job asked for a deploy");
@@ -155,7 +217,7 @@ impl Jobs {
     }
 
     /// Asks for the preview to be stopped; the preview as it is. Nothing to stop is no error.
-    pub async fn stop(&self, key: MrKey, now: i64) -> Result<Option<Preview>, Refusal> {
+    pub async fn stop(&self, key: PreviewKey, now: i64) -> Result<Option<Preview>, Refusal> {
         let preview = self.store.preview(key).await?.filter(|preview| preview.state != State::Stopped);
         if let Some(preview) = &preview {
             self.store.ask(preview, Intent::StopInGitlab, now).await?;
@@ -189,9 +251,7 @@ impl Jobs {
                 answer => answer?,
             };
             if !(self.served)(&merge_request.project_path) {
-                return Err(Refusal::Forbidden(String::from(
-                    "the settings of this server do not serve the job's project",
-                )));
+                return Err(unserved());
             }
             if merge_request.from_fork() {
                 continue;
@@ -209,4 +269,15 @@ impl Jobs {
             keys.join(", ")
         )))
     }
+}
+
+fn unserved() -> Refusal {
+    Refusal::Forbidden(String::from("the settings of this server do not serve the job's project"))
+}
+
+fn superseded(pipeline: u64, called: &str, head: &Sha) -> Refusal {
+    Refusal::Superseded(format!(
+        "pipeline {pipeline} is not for the head of {called}, which is {} by now; the pipeline of that commit deploys it",
+        head.short()
+    ))
 }

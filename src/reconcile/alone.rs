@@ -18,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 use super::controller::{Controller, Parts};
 use super::desired::FileFact;
 use super::look::Error as LookError;
-use super::{apply, observe, sweep};
+use super::{apply, branch, observe, sweep};
 use crate::gitlab::Class;
-use crate::preview::{DEFAULT_CLUSTER, Intent, MrKey, Place, Preview, Reason, State, WorkKey};
+use crate::preview::{
+    DEFAULT_CLUSTER, Intent, MergeRequest, Place, Preview, PreviewKey, Reason, State, WorkKey,
+};
 use crate::render::Workload;
 
 /// Why a job that works alone cannot begin.
@@ -69,9 +71,8 @@ impl Alone {
     }
 
     /// Refuses what nobody can deploy without a server.
-    pub async fn check(&self, key: MrKey) -> Result<(), AloneError> {
-        let merge_request = self.parts.forge.merge_request(key).await?;
-        let (file, _) = observe::file(&self.parts.forge, &merge_request, None).await?;
+    pub async fn check(&self, merge_request: &MergeRequest) -> Result<(), AloneError> {
+        let (file, _) = observe::file(&self.parts.forge, merge_request, None).await?;
         match file {
             FileFact::Present(file) if matches!(file.workload, Workload::Static(_)) => {
                 Err(AloneError::Refused(String::from(
@@ -84,8 +85,13 @@ impl Alone {
     }
 
     /// Remembers what there is, before a deploy that job `job_id` asks for.
-    pub async fn restore(&self, key: MrKey, project_path: &str, job_id: u64) -> Result<(), AloneError> {
-        let mut record = self.record(key, project_path).await?;
+    pub async fn restore(
+        &self,
+        merge_request: &MergeRequest,
+        project_path: &str,
+        job_id: u64,
+    ) -> Result<(), AloneError> {
+        let mut record = self.record(merge_request.key, project_path, &merge_request.source_branch).await?;
         // Which job made the image is not known: what serves is compared by its digest.
         if let Some(release) = &mut record.release {
             release.job_id = job_id;
@@ -94,10 +100,16 @@ impl Alone {
         Ok(())
     }
 
-    /// Asks for a stop; the preview as it is.
-    pub async fn stop(&self, key: MrKey, project_path: &str) -> Result<Preview, AloneError> {
-        let record = self.record(key, project_path).await?;
-        let intent = match self.parts.forge.merge_request(key).await {
+    /// Asks for a stop; the preview as it is. `branch` is the job's.
+    pub async fn stop(
+        &self,
+        key: PreviewKey,
+        project_path: &str,
+        branch: &str,
+    ) -> Result<Preview, AloneError> {
+        let branch = if key.subject.is_branch() { branch } else { "" };
+        let record = self.record(key, project_path, branch).await?;
+        let intent = match branch::read(&self.parts, key, Some(&record), None).await {
             // Whoever runs the job means it, even where the merge request was deleted.
             Err(error) if error.is_not_found() => Intent::Stop,
             shown => shown.map(|_| Intent::StopInGitlab)?,
@@ -108,21 +120,21 @@ impl Alone {
     }
 
     /// Looks at the merge request as often as there is reason to, until `stop` is cancelled.
-    pub async fn run(&self, key: MrKey, stop: CancellationToken) {
+    pub async fn run(&self, key: PreviewKey, stop: CancellationToken) {
         Controller::new(self.parts.clone()).run_one(key, stop).await;
     }
 
     /// Why the last look failed, if it did; it is tried again.
-    pub async fn trouble(&self, key: MrKey) -> Option<String> {
-        let key = WorkKey::MergeRequest(key);
+    pub async fn trouble(&self, key: PreviewKey) -> Option<String> {
+        let key = WorkKey::Preview(key);
         self.parts.store.trouble(&key).await.ok().flatten().map(|(why, _)| why)
     }
 
     /// The preview as the clusters and GitLab tell of it.
-    async fn record(&self, key: MrKey, project_path: &str) -> Result<Preview, AloneError> {
+    async fn record(&self, key: PreviewKey, project_path: &str, branch: &str) -> Result<Preview, AloneError> {
         let parts = &self.parts;
         let now = parts.clock.now();
-        let mut record = Preview::new(key, project_path, |name| parts.links.of(name), now);
+        let mut record = Preview::new(key, project_path, branch, |name| parts.links.of(name), now);
         let rules = (parts.rules)(project_path);
         let cluster = rules.cluster.as_ref().map_or(DEFAULT_CLUSTER, |given| given.value.as_str());
         record.move_to(&Place::cluster(cluster));

@@ -7,7 +7,7 @@ use super::look::{Error, keep};
 use super::moving;
 use super::plan::Step;
 use crate::engine::{Progress, Status};
-use crate::preview::{Preview, Reason, environment_name};
+use crate::preview::{Preview, Reason};
 
 /// How a step ended.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(super) async fn step(
         Step::RemoveEnvironment => {
             let left = match parts.reporter.remove_environment(record).await {
                 Err(crate::report::Error::GitLab(error)) if error.is_refusal() => {
-                    let name = environment_name(record.key.iid);
+                    let name = record.environment_name();
                     vec![format!(
                         "GitLab does not let greenroom remove the environment `{name}` (it answered with {})",
                         error.status().unwrap_or_default()

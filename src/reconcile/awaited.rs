@@ -7,20 +7,20 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::preview::MrKey;
+use crate::preview::PreviewKey;
 
 /// The merge requests whose engine events a look waits for. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Awaited(Arc<Mutex<HashSet<MrKey>>>);
+pub struct Awaited(Arc<Mutex<HashSet<PreviewKey>>>);
 
 impl Awaited {
     /// Whether a look waits for this merge request's events.
-    pub(super) fn has(&self, key: MrKey) -> bool {
+    pub(super) fn has(&self, key: PreviewKey) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
     }
 
     /// Takes the events of `key` until the watch is dropped. Begun before the engine is given anything to do.
-    pub(super) fn watch(&self, key: MrKey, events: Receiver<MrKey>) -> Watch {
+    pub(super) fn watch(&self, key: PreviewKey, events: Receiver<PreviewKey>) -> Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
         Watch { awaited: self.clone(), key, events }
     }
@@ -29,8 +29,8 @@ impl Awaited {
 /// See [`Awaited::watch`].
 pub(super) struct Watch {
     awaited: Awaited,
-    key: MrKey,
-    events: Receiver<MrKey>,
+    key: PreviewKey,
+    events: Receiver<PreviewKey>,
 }
 
 impl Watch {

@@ -34,7 +34,7 @@ use super::engines;
 use super::look::{Error, Next, SOONEST};
 use super::plan::{Step, plan};
 use crate::engine::{Progress, Status};
-use crate::preview::{Cause, MrKey, Preview, Reason, State, WorkKey};
+use crate::preview::{Cause, Preview, PreviewKey, Reason, State, WorkKey};
 use crate::store::{Removal, Store, Sweep};
 use crate::telemetry::{Health, Warning};
 
@@ -112,7 +112,7 @@ impl Brake {
         let released = store.release_removals().await?;
         tracing::warn!(removals = released.len(), "an operator lets removals go on");
         self.review(store, health, now).await?;
-        let keys: Vec<_> = released.iter().map(|removal| WorkKey::MergeRequest(removal.key)).collect();
+        let keys: Vec<_> = released.iter().map(|removal| WorkKey::Preview(removal.key)).collect();
         store.enqueue(&keys, now).await?;
         Ok(released)
     }
@@ -243,7 +243,7 @@ pub(super) async fn settle(
 }
 
 /// Nothing is to be removed any more, or for a reason that does not count.
-pub(super) async fn forget(parts: &Parts, key: MrKey) -> Result<(), Error> {
+pub(super) async fn forget(parts: &Parts, key: PreviewKey) -> Result<(), Error> {
     if parts.store.drop_removal(key).await? {
         parts.brake.review(&parts.store, &parts.health, parts.clock.now()).await?;
     }
@@ -283,7 +283,7 @@ mod tests {
     const BRAKE: Brake = Brake { settle: 3, window: 600, resync: 300 };
 
     fn wanted(cause: Cause, since: i64) -> Removal {
-        Removal { key: MrKey::new(42, 7), cause, reason: String::new(), since, released: false }
+        Removal { key: PreviewKey::of_mr(42, 7), cause, reason: String::new(), since, released: false }
     }
 
     #[test]

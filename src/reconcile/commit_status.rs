@@ -142,7 +142,8 @@ pub(super) async fn tell(
 }
 
 fn mode(parts: &Parts, record: &Preview) -> Mode {
-    (parts.commit_status)(&record.project_path)
+    // Of a branch without a merge request the job itself is the status.
+    if record.key.subject.is_branch() { Mode::Off } else { (parts.commit_status)(&record.project_path) }
 }
 
 /// Intent, call, result.

@@ -25,7 +25,7 @@ use super::{resync, sweep};
 use crate::checks::Asker;
 use crate::clock::Clock;
 use crate::gitlab::{ArtifactLimits, Class, Forge};
-use crate::preview::{CommitStatusMode, EngineKind, MrKey, Preview, PreviewName, ProjectRules, WorkKey};
+use crate::preview::{CommitStatusMode, EngineKind, Preview, PreviewKey, PreviewName, ProjectRules, WorkKey};
 use crate::render::kubernetes::Tools;
 use crate::report::Reporter;
 use crate::store::{Claim, Lane, Retention, Store};
@@ -187,7 +187,7 @@ impl Controller {
     }
 
     /// Works on one merge request alone, and on nothing else of the instance, until `stop` is cancelled.
-    pub(super) async fn run_one(self, key: MrKey, stop: CancellationToken) {
+    pub(super) async fn run_one(self, key: PreviewKey, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         for (_, engine) in self.parts.engines.all() {
             let (this, events, stop) = (self.clone(), engine.events(), stop.clone());
@@ -278,14 +278,15 @@ impl Controller {
             Lane::Background => &self.background,
         };
         match &claim.key {
-            WorkKey::MergeRequest(key) => Box::pin(look(parts, *key, claim.lift, claim.thorough)).await,
+            WorkKey::Preview(key) => Box::pin(look(parts, *key, claim.lift, claim.thorough)).await,
             WorkKey::Branch(project, branch) => {
                 let mut open = parts.store.previews_of_branch(*project, branch).await?;
-                if open.is_empty() {
+                if open.iter().all(|key| key.subject.is_branch()) {
                     // Each merge request tells of itself when it is opened; one whose event was lost is found here too.
-                    open = parts.forge.merge_requests_of_branch(*project, branch).await?;
+                    let found = parts.forge.merge_requests_of_branch(*project, branch).await?;
+                    open.extend(found.into_iter().map(PreviewKey::from));
                 }
-                let keys: Vec<_> = open.into_iter().map(WorkKey::MergeRequest).collect();
+                let keys: Vec<_> = open.into_iter().map(WorkKey::Preview).collect();
                 parts.store.enqueue_in(claim.lane, &keys, parts.clock.now()).await?;
                 Ok(Next::Rest)
             }
@@ -300,8 +301,8 @@ impl Controller {
     /// Turns an engine's events into hints; with `only`, those of one merge request.
     async fn follow_engine(
         &self,
-        mut events: Receiver<MrKey>,
-        only: Option<MrKey>,
+        mut events: Receiver<PreviewKey>,
+        only: Option<PreviewKey>,
         stop: &CancellationToken,
     ) {
         loop {
@@ -314,7 +315,7 @@ impl Controller {
                 // A look that is under way waits for it.
                 Ok(key) if self.parts.awaited.has(key) => {}
                 Ok(key) => {
-                    let key = [WorkKey::MergeRequest(key)];
+                    let key = [WorkKey::Preview(key)];
                     if let Err(error) = self.parts.store.enqueue(&key, self.parts.clock.now()).await {
                         tracing::error!(%error, "an engine's event could not be queued; a timer looks again");
                     }

@@ -6,9 +6,9 @@ use super::apply::{Done, unless_refused};
 use super::controller::Parts;
 use super::desired::Target;
 use super::look::{Error, keep};
-use super::{checks, commit_status, manifests};
+use super::{branch, checks, commit_status, manifests};
 use crate::engine::{Input, Order, Status};
-use crate::preview::{Deployment, Preview, Quoted, Reason, Release, Sha};
+use crate::preview::{Deployment, Preview, Quoted, Reason, Release, Sha, Subject};
 use crate::render::{StaticSettings, Workload};
 use crate::telemetry::Deployed;
 
@@ -75,7 +75,7 @@ pub(super) async fn deploy(
     };
 
     if parts.clock.now() - target.seen_at > FRESH {
-        let again = parts.forge.merge_request(record.key).await?;
+        let again = branch::read(parts, record.key, Some(record), None).await?;
         if again.state.is_over() || again.sha.as_ref() != Some(&target.sha) {
             return Ok(Done::HeadMoved);
         }
@@ -112,7 +112,7 @@ pub(super) async fn deploy(
         record.deployment = Some(Deployment {
             id: None,
             sha: target.pipeline_sha.clone(),
-            reference: deployment_ref(record.key.iid, &target.pipeline_ref),
+            reference: deployment_ref(record.key.subject, &target.pipeline_ref),
             finished: false,
         });
     }
@@ -206,10 +206,11 @@ async fn artifact(
 
 /// The ref that a deployment names. GitLab stops what was deployed from a branch when the branch is deleted, and nobody
 /// could tell that from a stop by hand; the merge request's own ref outlives the branch.
-fn deployment_ref(iid: u64, pipeline_ref: &str) -> String {
-    if pipeline_ref.starts_with("refs/merge-requests/") {
-        pipeline_ref.to_owned()
-    } else {
-        format!("refs/merge-requests/{iid}/head")
+fn deployment_ref(subject: Subject, pipeline_ref: &str) -> String {
+    match subject {
+        Subject::MergeRequest(iid) if !pipeline_ref.starts_with("refs/merge-requests/") => {
+            format!("refs/merge-requests/{iid}/head")
+        }
+        _ => pipeline_ref.to_owned(),
     }
 }

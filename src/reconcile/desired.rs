@@ -173,13 +173,18 @@ pub(super) fn is_held_by_operator(record: Option<&Preview>, merge_request: &Merg
 
 fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
     let Facts { merge_request, file, changes, record, .. } = facts;
+    let is_branch = merge_request.key.subject.is_branch();
     let state = match merge_request.state {
         MergeRequestState::Opened => "open",
         MergeRequestState::Locked => "locked, which counts as open",
         MergeRequestState::Closed => "closed",
         MergeRequestState::Merged => "merged",
     };
-    rules.push(format!("merge request !{} is {state}", merge_request.key.iid));
+    rules.push(if is_branch {
+        format!("{} has no merge request", merge_request.called())
+    } else {
+        format!("{} is {state}", merge_request.called())
+    });
     if merge_request.state.is_over() {
         if record.is_none() {
             rules.push(String::from("it never had a preview"));
@@ -193,6 +198,10 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
     if is_held_by_operator(record, merge_request) {
         rules.push(String::from("the operator stopped it at this commit"));
         return Desired::Gone(Reason::StoppedByOperator);
+    }
+
+    if is_branch && let Some(desired) = end_of_branch(merge_request, record, rules) {
+        return desired;
     }
 
     let file = match file {
@@ -222,7 +231,7 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
 
     if let Some(Hold { sha, origin, .. }) = record.and_then(|record| record.hold.as_ref()) {
         let by = match origin {
-            HoldOrigin::Gitlab => "the environment was stopped by hand",
+            HoldOrigin::Gitlab | HoldOrigin::Successor => "the environment was stopped by hand",
             HoldOrigin::Operator => "the operator stopped it",
         };
         if *sha == merge_request.sha {
@@ -262,6 +271,33 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
     of_head(facts, file, rules)
 }
 
+/// What ends the preview of a branch, or keeps it as it is although there is nothing to be read of the branch.
+fn end_of_branch(
+    merge_request: &MergeRequest,
+    record: Option<&Preview>,
+    rules: &mut Vec<String>,
+) -> Option<Desired> {
+    match record.and_then(|record| record.hold.as_ref()).map(|hold| hold.origin) {
+        Some(HoldOrigin::Gitlab) => {
+            rules.push(String::from("GitLab has stopped its environment, and no job has asked for it since"));
+            return Some(Desired::Gone(Reason::StoppedInGitlab));
+        }
+        Some(HoldOrigin::Successor) => {
+            rules.push(String::from("a merge request of the branch has a preview that serves"));
+            return Some(Desired::Gone(Reason::Replaced));
+        }
+        Some(HoldOrigin::Operator) | None => {}
+    }
+    if merge_request.sha.is_some() {
+        return None;
+    }
+    rules.push(String::from("GitLab does not show the branch, which ends nothing"));
+    Some(match record {
+        Some(record) => Desired::Keep(record.state, Reason::BranchGone(record.environment_name())),
+        None => Desired::Leave,
+    })
+}
+
 fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Desired {
     let Some(sha) = &facts.merge_request.sha else {
         return Desired::Keep(State::Waiting, Reason::NoCommit);
@@ -271,13 +307,20 @@ fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Des
         HeadFact::Pipeline(head) => Some(head),
         _ if file.wait_for == WaitFor::Image => None,
         _ => {
-            rules.push(String::from("no pipeline of the merge request runs on that commit"));
+            rules.push(String::from(if facts.merge_request.key.subject.is_branch() {
+                "no job has asked for a deploy of that commit"
+            } else {
+                "no pipeline of the merge request runs on that commit"
+            }));
             if let Some(serving) = facts.record.and_then(|record| record.serving.as_ref())
                 && serving.sha == *sha
             {
                 // Pipelines can be deleted; what they built is served all the same.
                 rules.push(String::from("that commit is served already"));
                 return Desired::Keep(State::Ready, Reason::Ready(sha.clone()));
+            }
+            if facts.merge_request.key.subject.is_branch() {
+                return Desired::Keep(State::Waiting, Reason::LeftToBranch(sha.clone()));
             }
             return Desired::Keep(State::Waiting, Reason::NoPipeline(sha.clone()));
         }

@@ -24,12 +24,12 @@ use super::desired::{Desired, Target};
 use super::engines::place_of;
 use super::look::{Decided, Error, decide, note_facts};
 use super::plan::{Step, outcome, plan, refused};
-use super::{apply, elsewhere, foreign, intent, orders};
+use super::{apply, branch, elsewhere, foreign, intent, orders};
 use crate::engine::{Change, Status};
 use crate::gitlab::DeploymentOutcome;
 use crate::preview::{
-    EngineKind, JobOrder, MergeRequest, MrKey, Place, Preview, PreviewName, ProjectId, Reason, Sha, State,
-    environment_name,
+    EngineKind, JobOrder, MergeRequest, Place, Preview, PreviewKey, PreviewName, ProjectId, Reason, Sha,
+    State,
 };
 use crate::render::kubernetes::password;
 
@@ -56,8 +56,11 @@ pub enum Outlook {
 pub struct Planned {
     project_id: ProjectId,
     project_path: String,
-    mr_iid: u64,
-    /// The merge request's head.
+    /// Nothing for a branch without a merge request.
+    mr_iid: Option<u64>,
+    /// The branch.
+    branch: String,
+    /// Its head.
     sha: Option<Sha>,
     name: PreviewName,
     /// Where it runs, or would.
@@ -145,7 +148,7 @@ impl Planner {
     ///
     /// # Errors
     /// When it cannot be told.
-    pub async fn plan(&self, key: MrKey, order: Option<JobOrder>) -> Result<Planned, PlanError> {
+    pub async fn plan(&self, key: PreviewKey, order: Option<JobOrder>) -> Result<Planned, PlanError> {
         let made = async {
             let _turn = self.turns.acquire().await; // never closed
             foresee(&self.parts, key, order).await
@@ -154,11 +157,13 @@ impl Planner {
     }
 }
 
-async fn foresee(parts: &Parts, key: MrKey, asked_for: Option<JobOrder>) -> Result<Planned, PlanError> {
+async fn foresee(parts: &Parts, key: PreviewKey, asked_for: Option<JobOrder>) -> Result<Planned, PlanError> {
     let asked = parts.store.asked(key).await?;
     let kept = parts.store.job_order(key).await?;
     let mut record = parts.store.preview(key).await?;
-    let merge_request = parts.forge.merge_request(key).await.map_err(Error::from)?;
+    let known = kept.as_ref().map(|kept| &kept.order);
+    let merge_request = branch::read(parts, key, record.as_ref(), asked_for.as_ref().or(known)).await;
+    let merge_request = merge_request.map_err(Error::from)?;
     if !(parts.served)(&merge_request.project_path) {
         return Err(PlanError::NotOurs(String::from("the settings do not serve its project")));
     }
@@ -183,14 +188,15 @@ async fn foresee(parts: &Parts, key: MrKey, asked_for: Option<JobOrder>) -> Resu
         )));
     }
     let is_new = record.is_none();
+    let MergeRequest { project_path, source_branch, .. } = &merge_request;
     let mut record = record
-        .unwrap_or_else(|| Preview::new(key, &merge_request.project_path, |name| parts.links.of(name), now));
+        .unwrap_or_else(|| Preview::new(key, project_path, source_branch, |name| parts.links.of(name), now));
     if let Some(place) = place.filter(|_| !record.has_begun()) {
         record.move_to(&place);
     }
     orders::note(&mut record, order.as_ref());
     forget_supposed_deployment(parts, &mut record).await?;
-    note_facts(&mut record, &merge_request, &decision);
+    note_facts(&mut record, &merge_request, &decision, now);
 
     let mut told = Told::default();
     let mut place = match &decision.desired {
@@ -217,7 +223,7 @@ async fn forget_supposed_deployment(parts: &Parts, record: &mut Preview) -> Resu
     let Some(supposed) = record.deployment.as_ref().filter(|it| it.id.is_none() && !it.finished) else {
         return Ok(());
     };
-    let environment = environment_name(record.key.iid);
+    let environment = record.environment_name();
     let running = parts.forge.running_deployments(record.key.project_id, &environment).await?;
     if !running.iter().any(|(_, sha)| *sha == supposed.sha) {
         record.deployment = None;
@@ -262,7 +268,7 @@ impl Told {
                 Step::Wake => self.steps.push(format!("wake it on {}", place_of(record))),
                 Step::StopEngine => self.steps.push(format!("remove the preview from {}", place_of(record))),
                 Step::RemoveEnvironment => {
-                    let name = environment_name(record.key.iid);
+                    let name = record.environment_name();
                     self.steps.push(format!("stop and delete the environment `{name}` in GitLab"));
                 }
                 Step::FinishDeployment(outcome) => {
@@ -349,7 +355,8 @@ impl Told {
         Planned {
             project_id: record.key.project_id,
             project_path: merge_request.project_path.clone(),
-            mr_iid: record.key.iid,
+            mr_iid: record.key.subject.iid(),
+            branch: merge_request.source_branch.clone(),
             sha: merge_request.sha.clone(),
             name: record.name,
             engine: place.as_ref().map(|place| place.engine),

@@ -121,7 +121,7 @@ pub(super) async fn leave(
         return Ok(());
     }
     let key = merge_request.key;
-    let environment = environment_name(key.iid);
+    let environment = environment_name(key.subject, &merge_request.source_branch);
     let made = parts.forge.job_deployment(key.project_id, &environment, pipeline).await;
     let Some((job, status)) = apply::unless_refused(made.map_err(Into::into))?.flatten() else {
         return Ok(());
@@ -154,6 +154,7 @@ const fn is_of_pipeline(desired: &Desired) -> bool {
                 | Reason::JobFailed(..)
                 | Reason::JobNotYet(..)
                 | Reason::JobMissing(..)
+                | Reason::LeftToBranch(_)
         )
     )
 }
@@ -204,7 +205,7 @@ fn note(project: ProjectId) -> String {
 mod tests {
     use super::*;
     use crate::engine::Running;
-    use crate::preview::{MrKey, Serving};
+    use crate::preview::{PreviewKey, Serving};
 
     fn sha(digit: char) -> Sha {
         Sha::parse(&digit.to_string().repeat(40)).unwrap()
@@ -237,7 +238,8 @@ mod tests {
             ("a job deploys a new head", Some(('b', "c", true, false)), Some("c"), serving('a', "d"), true),
         ] {
             let ours: Ours = ours;
-            let mut record = Preview::new(MrKey::new(42, 7), "acme/web", ToString::to_string, 1);
+            let mut record =
+                Preview::new(PreviewKey::of_mr(42, 7), "acme/web", "feature", ToString::to_string, 1);
             record.served = served.map(str::to_owned);
             record.release = ours.map(|(of, digest, settled, failed)| Release {
                 settled_at: settled.then_some(3),

@@ -8,13 +8,13 @@ use super::desired::{
 };
 use super::plan::outcome;
 use super::{
-    apply, checks, commit_status, elsewhere, foreign, intent, observe, orders, places, sleep, sweep,
+    apply, branch, checks, commit_status, elsewhere, foreign, intent, observe, orders, places, sleep, sweep,
     unreachable, unseen,
 };
 use crate::engine::Progress;
 use crate::gitlab::EnvironmentState;
 use crate::preview::{
-    Changes, FileAt, Hold, HoldOrigin, JobOrder, Judgement, MergeRequest, MrKey, Place, Preview, Reason,
+    Changes, FileAt, Hold, HoldOrigin, JobOrder, Judgement, MergeRequest, Place, Preview, PreviewKey, Reason,
     Serving, Sha, State,
 };
 use crate::report::{NoteCheck, note_is_due};
@@ -88,12 +88,18 @@ const YOUNG: i64 = 3_600_000;
 const TOUCH: i64 = 86_400_000;
 
 /// Looks at `key` once. `lift`: a person reopened it. `thorough`: ask also what hardly ever changes.
-pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) -> Result<Next, Error> {
+pub(super) async fn look(parts: &Parts, key: PreviewKey, lift: bool, thorough: bool) -> Result<Next, Error> {
     let asked = parts.store.asked(key).await?;
     // Before GitLab is asked: what it shows then is no older than what the job was admitted for.
     let order = parts.store.job_order(key).await?;
     let mut record = parts.store.preview(key).await?;
-    let answer = parts.forge.merge_request(key).await;
+    let is_over = |record: &Preview| record.state == State::Stopped;
+    if key.subject.is_branch() && order.is_none() && asked.is_none() && record.as_ref().is_none_or(is_over) {
+        // Nobody but a job brings it up.
+        return Ok(Next::Rest);
+    }
+    let known = order.as_ref().map(|kept| &kept.order);
+    let answer = branch::read(parts, key, record.as_ref(), known).await;
     if let (Some(record), Some(asked)) = (&mut record, &asked) {
         intent::take_up(parts, record, asked, answer.as_ref().ok()).await?;
     }
@@ -138,7 +144,11 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
                 record.deployed_at = None;
             }
             orders::note(&mut record, order);
-            if thorough && !merge_request.state.is_over() {
+            if key.subject.is_branch() {
+                record.source_branch.clone_from(&merge_request.source_branch);
+                sweep::take_over(parts, &mut record).await?;
+                branch::notice_end(parts, &mut record, &merge_request, order).await?;
+            } else if thorough && !merge_request.state.is_over() {
                 sweep::take_over(parts, &mut record).await?;
                 notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
             }
@@ -170,7 +180,8 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
 
     let before = record.clone();
     let mut record = record.take().unwrap_or_else(|| {
-        Preview::new(key, &merge_request.project_path, |name| parts.links.of(name), parts.clock.now())
+        let MergeRequest { project_path, source_branch, .. } = &merge_request;
+        Preview::new(key, project_path, source_branch, |name| parts.links.of(name), parts.clock.now())
     });
     if let Some(place) = place.filter(|_| !record.has_begun()) {
         // Nothing is anywhere yet. What has begun moves when it is deployed.
@@ -182,7 +193,7 @@ pub(super) async fn look(parts: &Parts, key: MrKey, lift: bool, thorough: bool) 
     record.file = file.or(record.file);
     orders::note(&mut record, order);
     parts.strays.take_up(&mut record);
-    note_facts(&mut record, &merge_request, &decision);
+    note_facts(&mut record, &merge_request, &decision, now);
     if let Changes::Compared(compared) = changes {
         record.compared = Some(compared);
     }
@@ -240,11 +251,12 @@ pub(super) async fn decide(
     let (mut file, mut head, mut kept) = (FileFact::NotRead, HeadFact::NotRead, None);
     let (mut changes, mut left_to_jobs, mut unfit) = (Changes::Unknown, false, false);
     let held = is_held_by_operator(record, merge_request);
-    if !merge_request.state.is_over() && !held {
+    let is_lost = merge_request.key.subject.is_branch() && merge_request.sha.is_none();
+    if !merge_request.state.is_over() && !held && !is_lost {
         let known = record.and_then(|record| record.file.as_ref());
         (file, kept) = observe::file(&parts.forge, merge_request, known).await?;
         if let FileFact::Present(file) = &mut file {
-            left_to_jobs = orders::leave_to_jobs(parts, order, merge_request.key.project_id, file).await?;
+            left_to_jobs = orders::leave_to_jobs(parts, order, merge_request.key, file).await?;
         }
         if let (FileFact::Present(file), false) = (&file, merge_request.from_fork()) {
             let judge = |changes: &Changes| file.when.judge(merge_request, changes, &mut Vec::new());
@@ -321,12 +333,18 @@ async fn notice_stop_by_hand(
     Ok(())
 }
 
-pub(super) fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision) {
+pub(super) fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision, now: i64) {
     record.project_path.clone_from(&merge_request.project_path);
-    record.unseen_since = None;
+    let lost = merge_request.key.subject.is_branch() && merge_request.sha.is_none();
+    record.unseen_since = lost.then(|| record.unseen_since.unwrap_or(now));
     record.source_branch.clone_from(&merge_request.source_branch);
     record.decision.clone_from(&decision.rules);
-    if record.hold.as_ref().is_some_and(|hold| hold.sha != merge_request.sha) {
+    // What GitLab has stopped of a branch only a job brings back.
+    let stays = |hold: &Hold| {
+        hold.sha == merge_request.sha
+            || (record.key.subject.is_branch() && hold.origin != HoldOrigin::Operator)
+    };
+    if record.hold.as_ref().is_some_and(|hold| !stays(hold)) {
         record.hold = None;
     }
 }
@@ -405,6 +423,9 @@ pub(super) async fn act_and_tell(
     if checked {
         parts.store.forget_checks(record.key).await?;
     }
+    if state == State::Ready {
+        branch::pass_on(parts, record).await?;
+    }
     apply::unless_refused(parts.reporter.comment(record, now, note).await)?;
     keep(parts, record, saved).await?;
     commit_status::tell(parts, record, saved, &decision.desired).await?;
@@ -434,7 +455,8 @@ pub(super) async fn act_and_tell(
 
 /// When a preview that is settled is looked at again without any event.
 fn next_look(record: &Preview, now: i64) -> Next {
-    let end = record.expires_at.map(|end| end.max(now + SOONEST));
+    let end = record.expires_at.into_iter().chain(branch::next_look(record, now)).min();
+    let end = end.map(|end| end.max(now + SOONEST));
     let hourly = matches!(record.state, State::Ready | State::Asleep).then(|| {
         let early = HOURLY / 10 * i64::from(record.name.as_str().bytes().fold(0, u8::wrapping_add)) / 256;
         (record.looked_at + HOURLY - early).max(now + SOONEST)

@@ -153,7 +153,7 @@ async fn values(
         name: record.name.clone(),
         host: format!("{}.{}", record.name, on_cluster.links.domain),
         url,
-        iid: record.key.iid,
+        iid: record.key.subject.iid(),
         title: target.title.clone(),
         branch: record.source_branch.clone(),
         author: target.author.clone(),

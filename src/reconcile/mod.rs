@@ -38,6 +38,7 @@ mod alone;
 mod apply;
 mod awaited;
 mod brake;
+mod branch;
 mod checks;
 mod commit_status;
 mod controller;

@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::controller::Parts;
 use super::engines::places_of;
-use crate::preview::{MrKey, Place, Preview};
+use crate::preview::{Place, Preview, PreviewKey};
 
 /// What a sweep found at places where the record knows of nothing: left behind by a move that the store has forgotten. Kept in
 /// memory, for the next sweep finds it again. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Strays(Arc<Mutex<HashMap<MrKey, Vec<Place>>>>);
+pub struct Strays(Arc<Mutex<HashMap<PreviewKey, Vec<Place>>>>);
 
 impl Strays {
     /// Something of `key` is at `place`.
-    pub(super) fn add(&self, key: MrKey, place: Place) {
+    pub(super) fn add(&self, key: PreviewKey, place: Place) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(place);
     }
 

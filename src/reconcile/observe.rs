@@ -53,7 +53,8 @@ pub(super) async fn changes(
     if let Some(known) = known.filter(|known| known.is_of(diff, when)) {
         return Ok(Changes::Compared(known.clone()));
     }
-    Ok(when.compare(diff, &forge.changed_files(merge_request.key).await?))
+    let Some(key) = merge_request.key.merge_request() else { return Ok(Changes::Unknown) };
+    Ok(when.compare(diff, &forge.changed_files(key).await?))
 }
 
 /// Finds the pipeline that counts for the head, with the jobs that matter to `file`: trigger jobs and the jobs of child
@@ -65,6 +66,15 @@ pub(super) async fn head(
 ) -> Result<HeadFact, Error> {
     let Some(sha) = &merge_request.sha else { return Ok(HeadFact::NoPipeline) };
     let Some(pipeline) = counting(forge, merge_request, sha).await? else { return Ok(HeadFact::NoPipeline) };
+    of_pipeline(forge, pipeline, file).await.map(HeadFact::Pipeline)
+}
+
+/// What matters to `file` of this pipeline.
+pub(super) async fn of_pipeline(
+    forge: &Forge,
+    pipeline: Pipeline,
+    file: &ProjectFile,
+) -> Result<Head, Error> {
     let project = pipeline.project_id;
     let jobs = forge.jobs(project, pipeline.id).await?;
     let own = match &file.workload {
@@ -90,7 +100,7 @@ pub(super) async fn head(
             level = next;
         }
     }
-    Ok(HeadFact::Pipeline(Head { pipeline, jobs, bridges, child_jobs }))
+    Ok(Head { pipeline, jobs, bridges, child_jobs })
 }
 
 /// The jobs of the pipelines that `bridges` started in this project, and their own bridges.
@@ -113,7 +123,8 @@ async fn children(
 /// The newest pipeline of the merge request's own list whose commit is the head or, with merged results, has it as a
 /// parent. `head_pipeline` of the merge request is never used: after a push it is the old head's.
 async fn counting(forge: &Forge, merge_request: &MergeRequest, sha: &Sha) -> Result<Option<Pipeline>, Error> {
-    let mut pipelines = forge.pipelines(merge_request.key).await?;
+    let Some(key) = merge_request.key.merge_request() else { return Ok(None) };
+    let mut pipelines = forge.pipelines(key).await?;
     pipelines.retain(Pipeline::may_count);
     pipelines.sort_by_key(|pipeline| std::cmp::Reverse(pipeline.id));
     let mut asked = 0;

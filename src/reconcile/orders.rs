@@ -9,7 +9,7 @@ use super::controller::Parts;
 use super::desired::{Decision, HeadFact};
 use super::look::Error;
 use super::{elsewhere, observe, sleep};
-use crate::preview::{HoldOrigin, JobOrder, MergeRequest, MrKey, Preview, ProjectId};
+use crate::preview::{HoldOrigin, JobOrder, MergeRequest, Preview, PreviewKey};
 use crate::render::{ProjectFile, WaitFor, Workload};
 use crate::store::KeptOrder;
 
@@ -23,7 +23,11 @@ pub(super) async fn current(
     if merge_request.sha.as_ref() == Some(&order.sha) {
         return Ok(Some(order));
     }
-    let why = "the merge request has a newer commit, whose own pipeline deploys it";
+    let why = if merge_request.key.subject.is_branch() {
+        "the branch has a newer commit, whose own pipeline deploys it"
+    } else {
+        "the merge request has a newer commit, whose own pipeline deploys it"
+    };
     parts.store.refuse_order(merge_request.key, &order.id, why).await?;
     Ok(None)
 }
@@ -31,7 +35,7 @@ pub(super) async fn current(
 /// Tells the job, if one waits, that nothing comes of its order.
 pub(super) async fn refuse(
     parts: &Parts,
-    key: MrKey,
+    key: PreviewKey,
     order: Option<&JobOrder>,
     why: &str,
 ) -> Result<(), Error> {
@@ -45,7 +49,7 @@ pub(super) async fn refuse(
 /// awake; what the operator stopped stays stopped.
 pub(super) fn note(record: &mut Preview, order: Option<&JobOrder>) {
     if let Some(order) = order {
-        record.hold.take_if(|hold| hold.origin == HoldOrigin::Gitlab && hold.since < order.at);
+        record.hold.take_if(|hold| hold.origin != HoldOrigin::Operator && hold.since < order.at);
         if record.sleep.as_ref().is_some_and(|sleep| sleep.since < order.at) {
             sleep::wake(record, order.at);
         }
@@ -69,9 +73,14 @@ pub(super) async fn own_environment(parts: &Parts, record: &mut Preview) -> Resu
 pub(super) async fn leave_to_jobs(
     parts: &Parts,
     order: Option<&JobOrder>,
-    project: ProjectId,
+    key: PreviewKey,
     file: &mut ProjectFile,
 ) -> Result<bool, Error> {
+    if key.subject.is_branch() {
+        // Nothing else deploys those at all.
+        return Ok(false);
+    }
+    let project = key.project_id;
     let usual = parts.store.has_orders(project).await? || elsewhere::is_usual(parts, project).await?;
     let waits = order.is_none() && usual;
     if waits {
@@ -121,6 +130,10 @@ pub(super) async fn head(
     }
     match order.filter(|order| !is_unfit(order, file)) {
         Some(order) if order.upload.is_some() => Ok(HeadFact::Pipeline(order.head(names))),
+        Some(order) if merge_request.key.subject.is_branch() => {
+            let head = observe::of_pipeline(&parts.forge, order.head([]).pipeline, file).await?;
+            Ok(HeadFact::Pipeline(head.so_far(order.job_id, &names)))
+        }
         Some(order) => Ok(match observe::head(&parts.forge, merge_request, file).await? {
             HeadFact::Pipeline(head) => HeadFact::Pipeline(head.so_far(order.job_id, &names)),
             other => other,

@@ -11,7 +11,7 @@
 use super::controller::Parts;
 use super::look::Error;
 use crate::engine::{Progress, Status};
-use crate::preview::{MrKey, Preview, ProjectRules, Reason, State, WorkKey};
+use crate::preview::{Preview, PreviewKey, ProjectRules, Reason, State, WorkKey};
 
 /// How a preview stands to the places of its project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Standing {
 }
 
 /// How many other previews of the project take a place; not counted without a limit.
-pub(super) async fn others(parts: &Parts, key: MrKey, rules: &ProjectRules) -> Result<u64, Error> {
+pub(super) async fn others(parts: &Parts, key: PreviewKey, rules: &ProjectRules) -> Result<u64, Error> {
     if rules.max_previews.is_none() {
         return Ok(0);
     }
@@ -79,7 +79,7 @@ pub(super) async fn pass_on(
     let places = parts.store.places(record.key.project_id).await?;
     let free = limit.value.saturating_sub(places.taken.len() as u64);
     let free = usize::try_from(free).unwrap_or(usize::MAX);
-    let keys: Vec<_> = places.waiting.into_iter().take(free).map(WorkKey::MergeRequest).collect();
+    let keys: Vec<_> = places.waiting.into_iter().take(free).map(WorkKey::Preview).collect();
     if !keys.is_empty() {
         parts.store.enqueue(&keys, parts.clock.now()).await?;
     }

@@ -152,7 +152,7 @@ pub(super) fn refused(target: &Target, was_submitted: bool, why: String) -> Reas
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preview::{Deployment, MrKey, Place, Sha};
+    use crate::preview::{Deployment, Place, PreviewKey, Sha};
     use crate::render::ProjectFile;
 
     fn sha(digit: &str) -> Sha {
@@ -177,8 +177,13 @@ mod tests {
 
     /// Commit `a` was handed to the engine, and its deployment runs.
     fn deploying() -> Preview {
-        let mut record =
-            Preview::new(MrKey::new(42, 7), "acme/web", |name| format!("http://{name}.example"), 1);
+        let mut record = Preview::new(
+            PreviewKey::of_mr(42, 7),
+            "acme/web",
+            "feature",
+            |name| format!("http://{name}.example"),
+            1,
+        );
         record.state = State::Deploying;
         record.move_to(&Place::STATIC);
         record.environment_id = Some(1);

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::controller::Parts;
 use super::look::Error;
 use super::sweep;
-use crate::gitlab::OpenMergeRequest;
+use crate::gitlab::{EnvironmentState, OpenMergeRequest};
 use crate::preview::{ProjectId, WorkKey};
 use crate::store::{Lane, LivePreview, Relisted, Retention};
 
@@ -51,7 +51,7 @@ pub(super) async fn run(parts: &Parts, interval: Duration, retention: Retention,
 /// Asks for a look at every preview that is not gone: the settings may have changed, and what they take away must be seen
 /// together, or the brake would not notice that it is much.
 async fn every_preview(parts: &Parts) -> Result<(), Error> {
-    let keys: Vec<_> = parts.store.live_keys().await?.into_iter().map(WorkKey::MergeRequest).collect();
+    let keys: Vec<_> = parts.store.live_keys().await?.into_iter().map(WorkKey::Preview).collect();
     Ok(parts.store.enqueue_in(Lane::Background, &keys, parts.clock.now()).await?)
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn project(parts: &Parts, project: ProjectId) -> Result<(), Err
         Err(error) => {
             if error.is_refusal() || error.is_not_found() {
                 // It may be the list alone that we are not shown.
-                let others = previews.iter().map(|preview| (preview.iid, false)).collect();
+                let others = previews.iter().map(|preview| (preview.key, false)).collect();
                 let news = Relisted { others, ..Relisted::default() };
                 parts.store.relist(project, &news, parts.clock.now()).await?;
             }
@@ -110,12 +110,12 @@ pub(super) async fn project(parts: &Parts, project: ProjectId) -> Result<(), Err
     let known = parts.store.listed(project).await?;
     let mut news = compare(&open, &known, &previews);
     if previews.iter().any(|preview| preview.environment.is_some()) {
-        match parts.forge.stopped_environments(project).await {
+        match stopped_environments(parts, project, &previews).await {
             Ok(stopped) => {
                 let by_hand = previews
                     .iter()
                     .filter(|preview| preview.environment.is_some_and(|id| stopped.contains(&id)));
-                news.others.extend(by_hand.map(|preview| (preview.iid, true)));
+                news.others.extend(by_hand.map(|preview| (preview.key, true)));
             }
             Err(error) if error.is_refusal() => {}
             Err(error) => {
@@ -135,14 +135,29 @@ pub(super) async fn project(parts: &Parts, project: ProjectId) -> Result<(), Err
     Ok(())
 }
 
+/// The environments that are stopped; where branches have previews without a merge request, those that are being stopped too:
+/// that a stop job cannot run must hold nothing up.
+async fn stopped_environments(
+    parts: &Parts,
+    project: ProjectId,
+    previews: &[LivePreview],
+) -> Result<BTreeSet<u64>, crate::gitlab::Error> {
+    let mut stopped = parts.forge.environments_in(project, EnvironmentState::Stopped).await?;
+    if previews.iter().any(|preview| preview.key.subject.is_branch()) {
+        stopped.append(&mut parts.forge.environments_in(project, EnvironmentState::Stopping).await?);
+    }
+    Ok(stopped)
+}
+
 /// Whom to look at, from what the list says now, what it said last, and the previews that are not gone.
 fn compare(open: &[OpenMergeRequest], known: &BTreeMap<u64, String>, previews: &[LivePreview]) -> Relisted {
     let listed: BTreeSet<u64> = open.iter().map(|open| open.iid).collect();
     let changed = open.iter().filter(|open| known.get(&open.iid) != Some(&open.fingerprint));
-    let restless = previews.iter().filter(|preview| !preview.at_rest || !listed.contains(&preview.iid));
+    let is_listed = |preview: &LivePreview| preview.key.subject.iid().is_none_or(|iid| listed.contains(&iid));
+    let restless = previews.iter().filter(|preview| !preview.at_rest || !is_listed(preview));
     Relisted {
         changed: changed.map(|open| (open.iid, open.fingerprint.clone())).collect(),
         vanished: known.keys().filter(|iid| !listed.contains(iid)).copied().collect(),
-        others: restless.map(|preview| (preview.iid, false)).collect(),
+        others: restless.map(|preview| (preview.key, false)).collect(),
     }
 }

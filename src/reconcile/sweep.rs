@@ -21,8 +21,8 @@ use super::look::Error;
 use crate::engine::Running;
 use crate::gitlab::Environment;
 use crate::preview::{
-    Deployment, MrKey, Place, Preview, PreviewName, ProjectId, Reason, Release, Serving, Sleep, State,
-    WorkKey, merge_request_of_environment,
+    Deployment, Place, Preview, PreviewKey, PreviewName, ProjectId, Reason, Release, Serving, Sleep, State,
+    WorkKey, subject_of_environment,
 };
 use crate::report::instance_of;
 use crate::telemetry::Warning;
@@ -83,10 +83,10 @@ async fn there(
             Some(preview) if preview.state != State::Stopped => {
                 if !places_of(preview).contains(place) {
                     parts.strays.add(preview.key, place.clone());
-                    parts.store.enqueue(&[WorkKey::MergeRequest(key)], parts.clock.now()).await?;
+                    parts.store.enqueue(&[WorkKey::Preview(key)], parts.clock.now()).await?;
                 }
             }
-            Some(_) => parts.store.enqueue(&[WorkKey::MergeRequest(key)], parts.clock.now()).await?,
+            Some(_) => parts.store.enqueue(&[WorkKey::Preview(key)], parts.clock.now()).await?,
             None => {
                 let of_project = |preview: &&Preview| preview.key.project_id == key.project_id;
                 let path = previews.iter().find(of_project).map(|preview| preview.project_path.clone());
@@ -112,11 +112,11 @@ pub(super) async fn environments(parts: &Parts, project: ProjectId) -> Result<()
         listed => listed?,
     };
     for environment in listed {
-        let Some(iid) = merge_request_of_environment(&environment.name) else { continue };
+        let Some(subject) = subject_of_environment(&environment.name) else { continue };
         if instance_of(&environment) != Some(parts.reporter.instance()) {
             continue;
         }
-        let key = MrKey::new(project, iid);
+        let key = PreviewKey::new(project, subject);
         let known = parts.store.preview(key).await?;
         if known.as_ref().is_none_or(|known| known.state == State::Stopped) {
             let path = match &known {
@@ -135,14 +135,15 @@ pub(super) async fn environments(parts: &Parts, project: ProjectId) -> Result<()
 /// Makes a record of what was found, and asks for a look at it. `gone` is the record of the preview that was there before.
 async fn found(
     parts: &Parts,
-    key: MrKey,
+    key: PreviewKey,
     project_path: String,
     name: Option<PreviewName>,
     (environment, place): (Option<Environment>, &Place),
     gone: Option<&Preview>,
 ) -> Result<(), Error> {
     let now = parts.clock.now();
-    let mut record = Preview::new(key, &project_path, |name| parts.links.of(name), now);
+    // Which branch it is of is asked by the look.
+    let mut record = Preview::new(key, &project_path, "", |name| parts.links.of(name), now);
     if let Some(name) = name {
         record.url = parts.links.of(&name);
         record.name = name;
@@ -161,7 +162,7 @@ async fn found(
     record.enter(State::Waiting, &Reason::Found, sha.as_ref());
     if parts.store.save_found(&record, gone.map(|gone| gone.updated_at)).await? {
         tracing::warn!(mr.key = %key, preview.name = %record.name, "found without a record; it is looked at");
-        parts.store.enqueue(&[WorkKey::MergeRequest(key)], now).await?;
+        parts.store.enqueue(&[WorkKey::Preview(key)], now).await?;
     }
     Ok(())
 }

@@ -64,12 +64,17 @@ fn end(record: &Preview, now: i64) -> Option<Decision> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preview::{MrKey, Serving, Sha, State};
+    use crate::preview::{PreviewKey, Serving, Sha, State};
 
     #[test]
     fn only_its_lifetime_ends_what_gitlab_does_not_show() {
-        let mut record =
-            Preview::new(MrKey::new(42, 7), "acme/web", |name| format!("http://{name}.example"), 0);
+        let mut record = Preview::new(
+            PreviewKey::of_mr(42, 7),
+            "acme/web",
+            "feature",
+            |name| format!("http://{name}.example"),
+            0,
+        );
         record.state = State::Ready;
         record.serving = Some(Serving { sha: Sha::parse(&"a".repeat(40)).unwrap(), since: 0 });
         record.unseen_since = Some(1);

@@ -102,7 +102,7 @@ pub fn note(facts: NoteFacts<'_>) -> Result<String, minijinja::Error> {
         preview.check_run.as_ref().filter(|run| serving.is_some_and(|serving| serving.sha == run.sha));
     let over = matches!(preview.state, State::Stopped | State::Stopping);
     let context = Context {
-        marker: marker(facts.instance, preview.key),
+        marker: preview.key.merge_request().map(|key| marker(facts.instance, key)).unwrap_or_default(),
         icon: icon(preview.state),
         state: preview.state.as_str(),
         url: preview.url.clone(),

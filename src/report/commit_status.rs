@@ -8,7 +8,8 @@ impl Reporter {
     /// answer; GitLab then is asked first, for it would make a second status of a final one.
     pub async fn commit_status(&self, preview: &mut Preview, again: bool) -> Result<(), Error> {
         let project = preview.key.project_id;
-        let name = commit_status_name(preview.key.iid);
+        let Some(iid) = preview.key.subject.iid() else { return Ok(()) };
+        let name = commit_status_name(iid);
         let Some(status) = &mut preview.commit_status else { return Ok(()) };
         let Some(said) = status.said.as_ref().filter(|_| !status.answered) else { return Ok(()) };
         let answer = async {

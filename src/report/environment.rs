@@ -2,7 +2,7 @@
 
 use super::{Error, Reporter};
 use crate::gitlab::{DeploymentOutcome, Environment, EnvironmentState};
-use crate::preview::{Preview, ProjectId, environment_name, valid_dns_label};
+use crate::preview::{Preview, ProjectId, valid_dns_label};
 
 /// How the description of every environment of ours begins; our instance id follows.
 const TAG: &str = "Made by greenroom, instance ";
@@ -22,7 +22,7 @@ impl Reporter {
     /// Learns the id of the environment that we made, if there is one.
     pub async fn find_environment(&self, preview: &mut Preview) -> Result<(), Error> {
         if preview.environment_id.is_none() {
-            let name = environment_name(preview.key.iid);
+            let name = preview.environment_name();
             let found = self.forge.environment_by_name(preview.key.project_id, &name).await?;
             preview.environment_id =
                 found.filter(|found| instance_of(found) == Some(&self.instance)).map(|found| found.id);
@@ -44,7 +44,7 @@ impl Reporter {
             return Ok(());
         }
         let project = preview.key.project_id;
-        let name = environment_name(preview.key.iid);
+        let name = preview.environment_name();
         let description = self.description();
         let created = self.forge.create_environment(project, &name, &preview.url, &description).await?;
         let environment = match created {
@@ -96,11 +96,12 @@ impl Reporter {
     /// Learns the id of a deployment whose creation was cut off between the request and the answer; ends what it finds
     /// besides.
     pub async fn recover_deployment(&self, preview: &mut Preview) -> Result<(), Error> {
+        let name = preview.environment_name();
         let Some(deployment) = preview.deployment.as_mut().filter(|d| d.id.is_none() && !d.finished) else {
             return Ok(());
         };
         let project = preview.key.project_id;
-        let running = self.forge.running_deployments(project, &environment_name(preview.key.iid)).await?;
+        let running = self.forge.running_deployments(project, &name).await?;
         for (id, sha) in running {
             if deployment.id.is_none() && sha == deployment.sha {
                 deployment.id = Some(id);
@@ -116,11 +117,11 @@ impl Reporter {
 
     /// Records the running deployment that `preview.deployment` announces.
     pub async fn open_deployment(&self, preview: &mut Preview) -> Result<(), Error> {
+        let name = preview.environment_name();
         let Some(deployment) = preview.deployment.as_mut().filter(|d| d.id.is_none() && !d.finished) else {
             return Ok(());
         };
         let project = preview.key.project_id;
-        let name = environment_name(preview.key.iid);
         let id = self.forge.create_deployment(project, &name, &deployment.sha, &deployment.reference).await?;
         deployment.id = Some(id);
         Ok(())
@@ -144,7 +145,7 @@ impl Reporter {
     /// Stops and deletes the environment. Returns what is left, in words; empty means gone.
     pub async fn remove_environment(&self, preview: &mut Preview) -> Result<Vec<String>, Error> {
         let project = preview.key.project_id;
-        let name = environment_name(preview.key.iid);
+        let name = preview.environment_name();
         let mut stopped = None;
         if let Some(id) = preview.environment_id {
             stopped = self.forge.stop_environment(project, id).await?.map(|state| (id, state));

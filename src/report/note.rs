@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Error, Reporter};
 use crate::gitlab::Note;
-use crate::preview::{Preview, State};
+use crate::preview::{MrKey, Preview, State};
 use crate::render::{NoteFacts, marker_matches, note};
 
 /// What is asked of GitLab before a comment is written or left as it is.
@@ -24,9 +24,10 @@ impl NoteCheck {
 impl Reporter {
     /// Brings the comment up to date, at `now`. Returns whether anything was written.
     pub async fn comment(&self, preview: &mut Preview, now: i64, check: NoteCheck) -> Result<bool, Error> {
+        // A branch without a merge request has nowhere to comment.
+        let Some(key) = preview.key.merge_request() else { return Ok(false) };
         let text = note(NoteFacts { preview, instance: &self.instance })?;
         let digest = hex::encode(Sha256::digest(&text));
-        let key = preview.key;
         if let Some(id) = preview.note_id {
             let there = if preview.note_digest.as_ref() == Some(&digest) {
                 if !check.exists {
@@ -53,7 +54,7 @@ impl Reporter {
             preview.note_digest = None;
         }
 
-        let mut ours = if check.search { self.own_notes(preview).await? } else { Vec::new() }.into_iter();
+        let mut ours = if check.search { self.own_notes(key).await? } else { Vec::new() }.into_iter();
         let kept = ours.next();
         for extra in ours {
             self.forge.delete_note(key, extra.id).await?;
@@ -74,12 +75,10 @@ impl Reporter {
     }
 
     /// Our comments, the oldest first.
-    async fn own_notes(&self, preview: &Preview) -> Result<Vec<Note>, Error> {
-        let me = self.forge.me(preview.key.project_id).await?;
-        let mut notes = self.forge.notes(preview.key).await?;
-        notes.retain(|note| {
-            note.author_id == Some(me) && marker_matches(&note.body, &self.instance, preview.key)
-        });
+    async fn own_notes(&self, key: MrKey) -> Result<Vec<Note>, Error> {
+        let me = self.forge.me(key.project_id).await?;
+        let mut notes = self.forge.notes(key).await?;
+        notes.retain(|note| note.author_id == Some(me) && marker_matches(&note.body, &self.instance, key));
         notes.sort_by_key(|note| note.id);
         Ok(notes)
     }

@@ -80,6 +80,10 @@ pub struct RenderedJob {
     pub ci_commit_sha: Option<String>,
     /// The source branch.
     pub ci_commit_ref_name: Option<String>,
+    /// The branch, in a branch pipeline.
+    pub ci_commit_branch: Option<String>,
+    /// The branch's open merge requests, in a branch pipeline.
+    pub ci_open_merge_requests: Option<String>,
     /// The merge request's number.
     pub ci_merge_request_iid: Option<u64>,
     /// Its title.

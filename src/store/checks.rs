@@ -7,12 +7,14 @@
 //!   not its own any more, and lets go.
 //! * *A look is under way when a check ends*: the key is queued with the result, so one that knows of it follows.
 
-use sqlx::Row;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, Row};
 
 use super::intake::{Hint, Lift, enqueue};
 use super::previews::MAIN;
-use super::{Error, Lane, Store, doing, signed};
-use crate::preview::{CheckResult, MrKey, WorkKey};
+use super::{Error, Lane, Store, doing, signed, subject};
+use crate::preview::{CheckResult, PreviewKey, WorkKey};
 
 const LEASE: &str = "INSERT INTO check_runs (project_id, mr_iid, preview, run, results, lease_until, lease_owner) \
      VALUES ($1, $2, $3, $4, '[]', $6, $5) \
@@ -32,7 +34,7 @@ const NOTE: &str = "UPDATE check_runs SET results = $6 \
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asking {
     /// Whose checks.
-    pub key: MrKey,
+    pub key: PreviewKey,
     /// The run.
     pub run: String,
     /// Who asks.
@@ -48,12 +50,7 @@ impl Store {
         now: i64,
         until: i64,
     ) -> Result<Option<Vec<CheckResult>>, Error> {
-        let row = sqlx::query(LEASE)
-            .bind(signed(asking.key.project_id))
-            .bind(signed(asking.key.iid))
-            .bind(MAIN)
-            .bind(&asking.run)
-            .bind(&asking.owner)
+        let row = owned(LEASE, asking)
             .bind(until)
             .bind(now)
             .fetch_optional(&self.write)
@@ -64,12 +61,7 @@ impl Store {
 
     /// Goes on until `until`. Whether the run is still its owner's.
     pub async fn renew_checks(&self, asking: &Asking, until: i64) -> Result<bool, Error> {
-        sqlx::query(RENEW)
-            .bind(signed(asking.key.project_id))
-            .bind(signed(asking.key.iid))
-            .bind(MAIN)
-            .bind(&asking.run)
-            .bind(&asking.owner)
+        owned(RENEW, asking)
             .bind(until)
             .execute(&self.write)
             .await
@@ -88,19 +80,14 @@ impl Store {
         let document = serde_json::to_string(results)
             .map_err(|source| Error::Document { what: asking.key.to_string(), source })?;
         let mut transaction = self.write.begin().await.map_err(doing(what))?;
-        let kept = sqlx::query(NOTE)
-            .bind(signed(asking.key.project_id))
-            .bind(signed(asking.key.iid))
-            .bind(MAIN)
-            .bind(&asking.run)
-            .bind(&asking.owner)
+        let kept = owned(NOTE, asking)
             .bind(document)
             .execute(&mut *transaction)
             .await
             .map_err(doing(what))?
             .rows_affected();
         if kept > 0 {
-            let key = WorkKey::MergeRequest(asking.key);
+            let key = WorkKey::Preview(asking.key);
             let hint = Hint { key: &key, lane: Lane::Interactive, thorough: false, lift: Lift::No };
             enqueue(&mut transaction, self.backend, &[hint], at).await.map_err(doing(what))?;
         }
@@ -110,12 +97,12 @@ impl Store {
     }
 
     /// What came of a run so far.
-    pub async fn check_results(&self, key: MrKey, run: &str) -> Result<Vec<CheckResult>, Error> {
+    pub async fn check_results(&self, key: PreviewKey, run: &str) -> Result<Vec<CheckResult>, Error> {
         let row = sqlx::query(
             "SELECT results FROM check_runs WHERE project_id = $1 AND mr_iid = $2 AND preview = $3 AND run = $4",
         )
         .bind(signed(key.project_id))
-        .bind(signed(key.iid))
+        .bind(subject(key))
         .bind(MAIN)
         .bind(run)
         .fetch_optional(&self.read)
@@ -125,10 +112,10 @@ impl Store {
     }
 
     /// Forgets the run of a preview: all of it was taken up, or nobody wants it any more. Whoever asks it lets go.
-    pub async fn forget_checks(&self, key: MrKey) -> Result<(), Error> {
+    pub async fn forget_checks(&self, key: PreviewKey) -> Result<(), Error> {
         sqlx::query("DELETE FROM check_runs WHERE project_id = $1 AND mr_iid = $2 AND preview = $3")
             .bind(signed(key.project_id))
-            .bind(signed(key.iid))
+            .bind(subject(key))
             .bind(MAIN)
             .execute(&self.write)
             .await
@@ -137,7 +124,17 @@ impl Store {
     }
 }
 
-fn read(key: MrKey, document: &str) -> Result<Vec<CheckResult>, Error> {
+/// A statement whose first five parameters name a run and its owner.
+fn owned<'a>(statement: &'static str, asking: &'a Asking) -> Query<'a, Any, AnyArguments> {
+    sqlx::query(statement)
+        .bind(signed(asking.key.project_id))
+        .bind(subject(asking.key))
+        .bind(MAIN)
+        .bind(&asking.run)
+        .bind(&asking.owner)
+}
+
+fn read(key: PreviewKey, document: &str) -> Result<Vec<CheckResult>, Error> {
     serde_json::from_str(document)
         .map_err(|source| Error::Document { what: format!("checks of {key}"), source })
 }

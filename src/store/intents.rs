@@ -12,8 +12,8 @@ use sqlx::Row;
 
 use super::intake::{Hint, Lift, enqueue};
 use super::previews::{MAIN, note, put};
-use super::{Error, Lane, Store, doing, signed};
-use crate::preview::{Intent, MrKey, Preview, WorkKey};
+use super::{Error, Lane, Store, doing, signed, subject};
+use crate::preview::{Intent, Preview, PreviewKey, WorkKey};
 
 /// What an operator asked for and no look has taken up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Store {
              at = excluded.at",
         )
         .bind(signed(preview.key.project_id))
-        .bind(signed(preview.key.iid))
+        .bind(subject(preview.key))
         .bind(MAIN)
         .bind(uuid::Uuid::now_v7().to_string())
         .bind(intent.as_str())
@@ -50,7 +50,7 @@ impl Store {
             Intent::Refresh => Lift::Yes,
             Intent::Sleep | Intent::Wake => Lift::No,
         };
-        let key = WorkKey::MergeRequest(preview.key);
+        let key = WorkKey::Preview(preview.key);
         let hint = Hint { key: &key, lane: Lane::Interactive, thorough: true, lift };
         enqueue(&mut transaction, self.backend, &[hint], at).await.map_err(doing(what))?;
         transaction.commit().await.map_err(doing(what))?;
@@ -59,12 +59,12 @@ impl Store {
     }
 
     /// What an operator asked for and no look has taken up.
-    pub async fn asked(&self, key: MrKey) -> Result<Option<Asked>, Error> {
+    pub async fn asked(&self, key: PreviewKey) -> Result<Option<Asked>, Error> {
         let row = sqlx::query(
             "SELECT id, intent, at FROM intents WHERE project_id = $1 AND mr_iid = $2 AND preview = $3",
         )
         .bind(signed(key.project_id))
-        .bind(signed(key.iid))
+        .bind(subject(key))
         .bind(MAIN)
         .fetch_optional(&self.read)
         .await
@@ -83,7 +83,7 @@ impl Store {
         put(&mut transaction, preview).await?;
         sqlx::query("DELETE FROM intents WHERE project_id = $1 AND mr_iid = $2 AND preview = $3 AND id = $4")
             .bind(signed(preview.key.project_id))
-            .bind(signed(preview.key.iid))
+            .bind(subject(preview.key))
             .bind(MAIN)
             .bind(&asked.id)
             .execute(&mut *transaction)

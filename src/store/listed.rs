@@ -9,7 +9,7 @@ use sqlx::Row;
 
 use super::intake::{Hint, Lift, enqueue, from_json, json};
 use super::{Error, Lane, Store, doing, signed, unsigned};
-use crate::preview::{MrKey, ProjectId, WorkKey};
+use crate::preview::{PreviewKey, ProjectId, WorkKey};
 
 const LIST: [&str; 2] = from_json!(
     "INSERT INTO listed (project_id, mr_iid, fingerprint) \
@@ -30,7 +30,7 @@ pub struct Relisted {
     /// Those that are not in the list any more.
     pub vanished: Vec<u64>,
     /// Others that are to be looked at, and whether in all respects.
-    pub others: BTreeMap<u64, bool>,
+    pub others: BTreeMap<PreviewKey, bool>,
 }
 
 impl Store {
@@ -47,11 +47,11 @@ impl Store {
     /// Writes down what the list says now, and asks for a look at everybody in `news`, in one transaction.
     pub async fn relist(&self, project: ProjectId, news: &Relisted, now: i64) -> Result<(), Error> {
         let what = "keep a list";
-        let iids = news.changed.iter().map(|(iid, _)| (*iid, false));
-        let iids = iids.chain(news.vanished.iter().map(|iid| (*iid, false)));
-        let iids = iids.chain(news.others.iter().map(|(iid, thorough)| (*iid, *thorough)));
+        let listed = news.changed.iter().map(|(iid, _)| iid).chain(&news.vanished);
+        let listed = listed.map(|iid| (PreviewKey::of_mr(project, *iid), false));
+        let others = news.others.iter().map(|(key, thorough)| (*key, *thorough));
         let keys: Vec<_> =
-            iids.map(|(iid, thorough)| (WorkKey::MergeRequest(MrKey::new(project, iid)), thorough)).collect();
+            listed.chain(others).map(|(key, thorough)| (WorkKey::Preview(key), thorough)).collect();
         if keys.is_empty() {
             return Ok(());
         }

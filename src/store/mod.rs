@@ -46,6 +46,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{Notify, mpsc};
 
+use crate::preview::{BranchId, PreviewKey, Subject};
+
 pub use checks::Asking;
 pub use housekeeping::Retention;
 pub use intake::{Accepted, Delivery, Received};
@@ -122,6 +124,25 @@ const fn signed(id: u64) -> i64 {
 /// The id that [`signed`] made this of.
 const fn unsigned(id: i64) -> u64 {
     id.cast_unsigned()
+}
+
+/// What of a project a key is about, as the columns `mr_iid` hold it: the number of a merge request, or below zero that of a
+/// branch without one.
+fn subject(key: PreviewKey) -> i64 {
+    match key.subject {
+        Subject::MergeRequest(iid) => signed(iid),
+        Subject::Branch(id) => -1 - signed(id.number()),
+    }
+}
+
+/// The key whose project and [`subject`] these are.
+fn key(project: i64, subject: i64) -> PreviewKey {
+    let subject = if subject < 0 {
+        Subject::Branch(BranchId::from_number(unsigned(-1 - subject)))
+    } else {
+        Subject::MergeRequest(unsigned(subject))
+    };
+    PreviewKey::new(unsigned(project), subject)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use sqlx::Row;
 
 use super::intake::{Hint, Lift, enqueue};
 use super::previews::{MAIN, note};
-use super::{Error, Lane, Store, doing, signed};
-use crate::preview::{JobOrder, MrKey, Preview, ProjectId, WorkKey};
+use super::{Error, Lane, Store, doing, signed, subject};
+use crate::preview::{JobOrder, Preview, PreviewKey, ProjectId, WorkKey};
 
 /// The order of a merge request as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Store {
     /// that was asked for before, or that of a newer job.
     pub async fn order(
         &self,
-        key: MrKey,
+        key: PreviewKey,
         order: &JobOrder,
         preview: Option<&Preview>,
     ) -> Result<KeptOrder, Error> {
@@ -46,7 +46,7 @@ impl Store {
         let mut transaction = self.write.begin().await.map_err(doing(what))?;
         let taken = sqlx::query(ORDER)
             .bind(signed(key.project_id))
-            .bind(signed(key.iid))
+            .bind(subject(key))
             .bind(MAIN)
             .bind(&order.id)
             .bind(signed(order.pipeline_id))
@@ -64,7 +64,7 @@ impl Store {
                     format!("job {} of pipeline {} asked for a deploy", order.job_id, order.pipeline_id);
                 note(&mut transaction, preview, order.at, &text).await.map_err(doing(what))?;
             }
-            let key = WorkKey::MergeRequest(key);
+            let key = WorkKey::Preview(key);
             let hint = Hint { key: &key, lane: Lane::Interactive, thorough: false, lift: Lift::No };
             enqueue(&mut transaction, self.backend, &[hint], order.at).await.map_err(doing(what))?;
         }
@@ -77,12 +77,12 @@ impl Store {
     }
 
     /// The order of a merge request, if a job asked for one.
-    pub async fn job_order(&self, key: MrKey) -> Result<Option<KeptOrder>, Error> {
+    pub async fn job_order(&self, key: PreviewKey) -> Result<Option<KeptOrder>, Error> {
         let row = sqlx::query(
             "SELECT document, refused FROM job_orders WHERE project_id = $1 AND mr_iid = $2 AND preview = $3",
         )
         .bind(signed(key.project_id))
-        .bind(signed(key.iid))
+        .bind(subject(key))
         .bind(MAIN)
         .fetch_optional(&self.read)
         .await
@@ -105,12 +105,12 @@ impl Store {
     }
 
     /// Writes down that nothing comes of this order, and why.
-    pub async fn refuse_order(&self, key: MrKey, id: &str, why: &str) -> Result<(), Error> {
+    pub async fn refuse_order(&self, key: PreviewKey, id: &str, why: &str) -> Result<(), Error> {
         sqlx::query(
             "UPDATE job_orders SET refused = $5 WHERE project_id = $1 AND mr_iid = $2 AND preview = $3 AND id = $4",
         )
         .bind(signed(key.project_id))
-        .bind(signed(key.iid))
+        .bind(subject(key))
         .bind(MAIN)
         .bind(id)
         .bind(why)

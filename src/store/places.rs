@@ -2,7 +2,7 @@
 
 use super::previews::{document, note, put};
 use super::{Error, Store, doing, signed};
-use crate::preview::{MrKey, Preview, ProjectId, State};
+use crate::preview::{Preview, PreviewKey, ProjectId, State};
 
 /// Locks out everybody else who takes a place, on both databases, until the transaction ends.
 const LOCK: &str = "INSERT INTO meta (key, value) VALUES ('places', '') \
@@ -14,9 +14,9 @@ const LIVE: &str = "SELECT document FROM previews WHERE project_id = $1 AND stat
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Places {
     /// Merge requests whose preview has one.
-    pub taken: Vec<MrKey>,
+    pub taken: Vec<PreviewKey>,
     /// Merge requests whose preview waits for one, the longest first.
-    pub waiting: Vec<MrKey>,
+    pub waiting: Vec<PreviewKey>,
 }
 
 impl Store {

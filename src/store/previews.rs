@@ -5,10 +5,10 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::{Error, Store, doing, signed, unsigned};
-use crate::preview::{MrKey, Preview, PreviewName, ProjectId, State};
+use super::{Error, Store, doing, key, signed, subject};
+use crate::preview::{Preview, PreviewKey, PreviewName, ProjectId, State};
 
-/// The only preview of a merge request so far; the key has room for more.
+/// The only preview of a merge request or branch so far; the key has room for more.
 pub(super) const MAIN: &str = "main";
 
 macro_rules! save {
@@ -44,32 +44,34 @@ pub struct HistoryEntry {
 /// What the resync needs of a preview.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LivePreview {
-    /// Number of its merge request.
-    pub iid: u64,
+    /// Whose it is.
+    pub key: PreviewKey,
     /// Whether only what GitLab's list shows, or an event, can change what was decided.
     pub at_rest: bool,
-    /// Its environment, if that was seen to be available.
+    /// Its environment, if a stop of that counts.
     pub environment: Option<u64>,
 }
 
 impl LivePreview {
     fn of(preview: &Preview) -> Self {
         Self {
-            iid: preview.key.iid,
+            key: preview.key,
             at_rest: preview.at_rest,
-            environment: preview.environment_id.filter(|_| preview.environment_seen),
+            environment: preview
+                .environment_id
+                .filter(|_| preview.environment_seen || preview.key.subject.is_branch()),
         }
     }
 }
 
 impl Store {
     /// The preview of a merge request.
-    pub async fn preview(&self, key: MrKey) -> Result<Option<Preview>, Error> {
+    pub async fn preview(&self, key: PreviewKey) -> Result<Option<Preview>, Error> {
         let row = sqlx::query(
             "SELECT document FROM previews WHERE project_id = $1 AND mr_iid = $2 AND preview = $3",
         )
         .bind(signed(key.project_id))
-        .bind(signed(key.iid))
+        .bind(subject(key))
         .bind(MAIN)
         .fetch_optional(&self.read)
         .await
@@ -106,20 +108,21 @@ impl Store {
         .fetch(&self.read)
         .map_ok(|row| {
             // One that cannot be read is looked at, and the look says why not.
-            let unread = LivePreview { iid: unsigned(row.get(1)), at_rest: false, environment: None };
+            let key = key(signed(project), row.get(1));
+            let unread = LivePreview { key, at_rest: false, environment: None };
             document(&row).map_or(unread, |preview| LivePreview::of(&preview))
         });
         live.try_collect().await.map_err(doing("list previews"))
     }
 
-    /// The merge requests of all projects whose preview is not gone.
-    pub async fn live_keys(&self) -> Result<Vec<MrKey>, Error> {
+    /// Whose previews are not gone, in all projects.
+    pub async fn live_keys(&self) -> Result<Vec<PreviewKey>, Error> {
         let rows = sqlx::query("SELECT project_id, mr_iid FROM previews WHERE state <> $1")
             .bind(State::Stopped.as_str())
             .fetch_all(&self.read)
             .await
             .map_err(doing("list previews"))?;
-        Ok(rows.iter().map(|row| MrKey::new(unsigned(row.get(0)), unsigned(row.get(1)))).collect())
+        Ok(rows.iter().map(|row| key(row.get(0), row.get(1))).collect())
     }
 
     /// The projects that have a preview which is not gone, each with its path as one of them has it.
@@ -145,8 +148,12 @@ impl Store {
             .map_err(doing("look for previews"))
     }
 
-    /// The merge requests of a project whose preview is not gone and was last seen on this source branch.
-    pub async fn previews_of_branch(&self, project: ProjectId, branch: &str) -> Result<Vec<MrKey>, Error> {
+    /// Whose previews of a project are not gone and were last seen on this source branch.
+    pub async fn previews_of_branch(
+        &self,
+        project: ProjectId,
+        branch: &str,
+    ) -> Result<Vec<PreviewKey>, Error> {
         let rows = sqlx::query(
             "SELECT mr_iid FROM previews WHERE project_id = $1 AND source_branch = $2 AND state <> $3 \
              ORDER BY mr_iid",
@@ -157,7 +164,7 @@ impl Store {
         .fetch_all(&self.read)
         .await
         .map_err(doing("find a branch"))?;
-        Ok(rows.iter().map(|row| MrKey::new(project, unsigned(row.get(0)))).collect())
+        Ok(rows.iter().map(|row| key(signed(project), row.get(0))).collect())
     }
 
     /// Writes a preview, and a line of history with it in the same transaction.
@@ -178,7 +185,7 @@ impl Store {
             .map_err(|source| Error::Document { what: preview.key.to_string(), source })?;
         sqlx::query(SAVE_FOUND)
             .bind(signed(preview.key.project_id))
-            .bind(signed(preview.key.iid))
+            .bind(subject(preview.key))
             .bind(MAIN)
             .bind(preview.name.as_str())
             .bind(preview.state.as_str())
@@ -194,13 +201,13 @@ impl Store {
     }
 
     /// The history of a merge request's preview, newest first, at most `limit` lines.
-    pub async fn history(&self, key: MrKey, limit: i64) -> Result<Vec<HistoryEntry>, Error> {
+    pub async fn history(&self, key: PreviewKey, limit: i64) -> Result<Vec<HistoryEntry>, Error> {
         let rows = sqlx::query(
             "SELECT at, state, text, id FROM history WHERE project_id = $1 AND mr_iid = $2 AND preview = $3 \
              ORDER BY id DESC LIMIT $4",
         )
         .bind(signed(key.project_id))
-        .bind(signed(key.iid))
+        .bind(subject(key))
         .bind(MAIN)
         .bind(limit)
         .fetch_all(&self.read)
@@ -219,7 +226,7 @@ pub(super) async fn put(transaction: &mut AnyConnection, preview: &Preview) -> R
         .map_err(|source| Error::Document { what: preview.key.to_string(), source })?;
     sqlx::query(SAVE)
         .bind(signed(preview.key.project_id))
-        .bind(signed(preview.key.iid))
+        .bind(subject(preview.key))
         .bind(MAIN)
         .bind(preview.name.as_str())
         .bind(preview.state.as_str())
@@ -245,7 +252,7 @@ pub(super) async fn note(
     )
     .bind(uuid::Uuid::now_v7().to_string())
     .bind(signed(preview.key.project_id))
-    .bind(signed(preview.key.iid))
+    .bind(subject(preview.key))
     .bind(MAIN)
     .bind(at)
     .bind(preview.state.as_str())

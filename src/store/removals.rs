@@ -7,15 +7,15 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Error, Store, doing, signed, unsigned};
-use crate::preview::{Cause, MrKey, State, WorkKey};
+use super::{Error, Store, doing, key, signed, subject};
+use crate::preview::{Cause, PreviewKey, State, WorkKey};
 
 /// A removal that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Removal {
     /// Whose preview is to go.
     #[serde(flatten)]
-    pub key: MrKey,
+    pub key: PreviewKey,
     /// What it counts as.
     pub cause: Cause,
     /// Why, in one sentence.
@@ -67,7 +67,7 @@ impl Store {
     /// Notes that the preview of `key` is to be removed, and since when. A removal for another cause is another one.
     pub async fn want_removal(
         &self,
-        key: MrKey,
+        key: PreviewKey,
         cause: Cause,
         reason: &str,
         now: i64,
@@ -81,7 +81,7 @@ impl Store {
         }
         sqlx::query(WANT)
             .bind(signed(key.project_id))
-            .bind(signed(key.iid))
+            .bind(subject(key))
             .bind(cause.as_str())
             .bind(reason)
             .bind(now)
@@ -92,10 +92,10 @@ impl Store {
         Ok(self.wanted_removal(key).await?.unwrap_or(fresh))
     }
 
-    async fn wanted_removal(&self, key: MrKey) -> Result<Option<Removal>, Error> {
+    async fn wanted_removal(&self, key: PreviewKey) -> Result<Option<Removal>, Error> {
         let row = sqlx::query(wanted!("AND project_id = $1 AND mr_iid = $2"))
             .bind(signed(key.project_id))
-            .bind(signed(key.iid))
+            .bind(subject(key))
             .fetch_optional(&self.read)
             .await
             .map_err(doing("read a removal"))?;
@@ -112,14 +112,14 @@ impl Store {
     }
 
     /// Forgets that a preview was to be removed. Whether it was.
-    pub async fn drop_removal(&self, key: MrKey) -> Result<bool, Error> {
+    pub async fn drop_removal(&self, key: PreviewKey) -> Result<bool, Error> {
         if self.wanted_removal(key).await?.is_none() {
             return Ok(false); // Almost always, and no reason to keep writers waiting.
         }
         let dropped =
             sqlx::query("DELETE FROM removals WHERE project_id = $1 AND mr_iid = $2 AND gone_at = 0")
                 .bind(signed(key.project_id))
-                .bind(signed(key.iid))
+                .bind(subject(key))
                 .execute(&self.write)
                 .await
                 .map_err(doing("forget a removal"))?;
@@ -127,13 +127,13 @@ impl Store {
     }
 
     /// Notes that a removal is done.
-    pub async fn removal_is_done(&self, key: MrKey, now: i64) -> Result<(), Error> {
+    pub async fn removal_is_done(&self, key: PreviewKey, now: i64) -> Result<(), Error> {
         if self.wanted_removal(key).await?.is_none() {
             return Ok(());
         }
         sqlx::query("UPDATE removals SET gone_at = $3 WHERE project_id = $1 AND mr_iid = $2 AND gone_at = 0")
             .bind(signed(key.project_id))
-            .bind(signed(key.iid))
+            .bind(subject(key))
             .bind(now)
             .execute(&self.write)
             .await
@@ -169,10 +169,10 @@ impl Store {
     }
 
     /// Whether a look that was due at `then` has not come to its end; that at `except` does not count.
-    pub async fn is_behind(&self, then: i64, except: MrKey) -> Result<bool, Error> {
+    pub async fn is_behind(&self, then: i64, except: PreviewKey) -> Result<bool, Error> {
         sqlx::query("SELECT key FROM work WHERE requested > done AND run_at <= $1 AND key <> $2 LIMIT 1")
             .bind(then)
-            .bind(WorkKey::MergeRequest(except).to_string())
+            .bind(WorkKey::Preview(except).to_string())
             .fetch_optional(&self.read)
             .await
             .map(|row| row.is_some())
@@ -184,7 +184,7 @@ impl Store {
 fn removal(row: &AnyRow) -> Option<Removal> {
     let cause: String = row.get(2);
     Some(Removal {
-        key: MrKey::new(unsigned(row.get(0)), unsigned(row.get(1))),
+        key: key(row.get(0), row.get(1)),
         cause: serde_json::from_value(cause.into()).ok()?,
         reason: row.get(3),
         since: row.get(4),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::access::Operator;
 use super::{Api, Problem};
-use crate::preview::{Cause, MrKey, Preview, ProjectId, rfc3339};
+use crate::preview::{Cause, Preview, PreviewKey, ProjectId, rfc3339};
 use crate::store::Removal;
 
 #[derive(Serialize)]
@@ -26,7 +26,9 @@ struct Answer<'a> {
 struct Line<'a> {
     project_id: ProjectId,
     project_path: &'a str,
-    mr_iid: u64,
+    mr_iid: Option<u64>,
+    subject: String,
+    branch: &'a str,
     cause: Cause,
     reason: &'a str,
     since: String,
@@ -47,13 +49,16 @@ pub(super) async fn release(_: Operator, api: web::Data<Api>) -> Result<HttpResp
 async fn answer(api: &Api, removals: &[Removal]) -> Result<HttpResponse, Problem> {
     let state = api.brake.state(&api.store, api.clock.now()).await?;
     let previews = if removals.is_empty() { Vec::new() } else { api.store.previews().await? };
-    let previews: HashMap<MrKey, &Preview> = previews.iter().map(|preview| (preview.key, preview)).collect();
+    let previews: HashMap<PreviewKey, &Preview> =
+        previews.iter().map(|preview| (preview.key, preview)).collect();
     let mut lines = Vec::with_capacity(removals.len());
     for removal in removals {
         lines.push(Line {
             project_id: removal.key.project_id,
             project_path: previews.get(&removal.key).map_or("", |preview| &preview.project_path),
-            mr_iid: removal.key.iid,
+            mr_iid: removal.key.subject.iid(),
+            subject: removal.key.subject.to_string(),
+            branch: previews.get(&removal.key).map_or("", |preview| &preview.source_branch),
             cause: removal.cause,
             reason: &removal.reason,
             since: rfc3339(removal.since),

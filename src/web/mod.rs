@@ -76,7 +76,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
     };
     let at = |path: &str, route: Route| only("GET, HEAD", path, route);
     let asked = |verb: &str, route: Route| {
-        only("POST", &format!("/api/v1/previews/{{project_id}}/{{mr_iid}}/{verb}"), route)
+        only("POST", &format!("/api/v1/previews/{{project_id}}/{{subject}}/{verb}"), route)
     };
     jobs::configure(config);
     config
@@ -90,8 +90,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .route(web::post().to(brake::release)),
         )
         .service(at("/api/v1/previews", get().to(previews::list)))
-        .service(at("/api/v1/previews/{project_id}/{mr_iid}", get().to(previews::one)))
-        .service(at("/api/v1/previews/{project_id}/{mr_iid}/log", get().to(previews::log)))
+        .service(at("/api/v1/previews/{project_id}/{subject}", get().to(previews::one)))
+        .service(at("/api/v1/previews/{project_id}/{subject}/log", get().to(previews::log)))
         .service(asked("stop", web::post().to(previews::stop)))
         .service(asked("refresh", web::post().to(previews::refresh)))
         .service(asked("sleep", web::post().to(previews::sleep)))

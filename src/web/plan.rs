@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use super::access::Operator;
 use super::{Api, Problem};
-use crate::preview::MrKey;
+use crate::preview::PreviewKey;
 use crate::reconcile::{PlanError, Planner};
 
 /// The project is named by its id, or by its path with `%2F` in the place of `/`: there may be no preview of it yet.
@@ -18,21 +18,21 @@ pub(super) async fn plan(
     Ok(HttpResponse::Ok().json(api.planner.plan(key, None).await?))
 }
 
-async fn key(planner: &Planner, (project, iid): &(String, String)) -> Result<MrKey, Problem> {
+async fn key(planner: &Planner, (project, subject): &(String, String)) -> Result<PreviewKey, Problem> {
     let unnamed = || {
         Problem::not_found(format!(
-            "`{project}/{iid}` names no merge request; use the project's id, or its path with `%2F` for `/`, and the iid"
+            "`{project}/{subject}` names no merge request; use the project's id, or its path with `%2F` for `/`, and the iid"
         ))
     };
-    let iid = iid.parse().map_err(|_| unnamed())?;
+    let subject = subject.parse().map_err(|_| unnamed())?;
     if let Ok(id) = project.parse() {
-        return Ok(MrKey::new(id, iid));
+        return Ok(PreviewKey::new(id, subject));
     }
     let path = project.replace("%2F", "/").replace("%2f", "/");
     if !path.contains('/') {
         return Err(unnamed());
     }
-    Ok(MrKey::new(planner.project_id(&path).await?, iid))
+    Ok(PreviewKey::new(planner.project_id(&path).await?, subject))
 }
 
 impl From<PlanError> for Problem {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::access::Operator;
 use super::{Api, Problem};
 use crate::preview::{
-    CheckResult, EngineKind, HoldOrigin, Intent, MrKey, Preview, ProjectId, State, WorkKey, rfc3339,
+    CheckResult, EngineKind, HoldOrigin, Intent, Preview, PreviewKey, ProjectId, State, WorkKey, rfc3339,
 };
 
 /// How long a preview stays in the list after it went, milliseconds.
@@ -22,7 +22,12 @@ const MOST_LINES: usize = 2_000;
 struct Listed<'a> {
     project_id: ProjectId,
     project_path: &'a str,
-    mr_iid: u64,
+    /// Nothing for a branch without a merge request.
+    mr_iid: Option<u64>,
+    /// What its address ends in: the number of the merge request, or the branch's id.
+    subject: String,
+    /// The source branch.
+    branch: &'a str,
     name: &'a str,
     state: State,
     reason: &'a str,
@@ -107,7 +112,9 @@ fn listed<'a>(api: &Api, preview: &'a Preview) -> Listed<'a> {
     Listed {
         project_id: preview.key.project_id,
         project_path: &preview.project_path,
-        mr_iid: preview.key.iid,
+        mr_iid: preview.key.subject.iid(),
+        subject: preview.key.subject.to_string(),
+        branch: &preview.source_branch,
         name: preview.name.as_str(),
         state: preview.state,
         reason: &preview.reason,
@@ -146,7 +153,7 @@ pub(super) async fn one(_: Operator, api: web::Data<Api>, path: Path) -> Result<
 }
 
 /// One preview, with all there is to know.
-pub(super) async fn show(api: &Api, key: MrKey) -> Result<HttpResponse, Problem> {
+pub(super) async fn show(api: &Api, key: PreviewKey) -> Result<HttpResponse, Problem> {
     let preview = known(api, key).await?;
     Ok(HttpResponse::Ok().json(detail(api, &preview).await?))
 }
@@ -218,21 +225,22 @@ async fn find(api: &Api, path: &Path) -> Result<Preview, Problem> {
     known(api, key(path)?).await
 }
 
-fn key(path: &Path) -> Result<MrKey, Problem> {
-    let (project, iid) = &**path;
-    let key = project.parse().ok().zip(iid.parse().ok()).map(|(project, iid)| MrKey::new(project, iid));
-    key.ok_or_else(|| {
+fn key(path: &Path) -> Result<PreviewKey, Problem> {
+    let (project, subject) = &**path;
+    let key = project.parse().ok().zip(subject.parse().ok());
+    key.map(|(project, subject)| PreviewKey::new(project, subject)).ok_or_else(|| {
         Problem::not_found(format!(
-            "`{project}/{iid}` names no merge request; use the project's id and the iid, in digits"
+            "`{project}/{subject}` names no merge request; use the project's id and the iid, in digits"
         ))
     })
 }
 
-async fn known(api: &Api, key: MrKey) -> Result<Preview, Problem> {
+async fn known(api: &Api, key: PreviewKey) -> Result<Preview, Problem> {
     api.store.preview(key).await?.filter(Preview::is_decided).ok_or_else(|| {
         Problem::not_found(format!(
-            "no preview of merge request {key} is known: its head has no `.greenroom.yml`, or nothing was heard of it \
-             yet"
+            "no preview of {} {key} is known: its head has no `.greenroom.yml`, or nothing was heard of it \
+             yet",
+            if key.subject.is_branch() { "branch" } else { "merge request" }
         ))
     })
 }
@@ -240,7 +248,7 @@ async fn known(api: &Api, key: MrKey) -> Result<Preview, Problem> {
 async fn detail<'a>(api: &Api, preview: &'a Preview) -> Result<Detail<'a>, Problem> {
     let key = preview.key;
     let history = api.store.history(key, HISTORY).await?;
-    let trouble = api.store.trouble(&WorkKey::MergeRequest(key)).await?;
+    let trouble = api.store.trouble(&WorkKey::Preview(key)).await?;
     let asked = api.store.asked(key).await?;
     Ok(Detail {
         listed: listed(api, preview),

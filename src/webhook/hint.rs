@@ -10,7 +10,7 @@ use super::payload::{
     DeploymentHook, JobHook, Kind, MergeRequestHook, NoteHook, Owner, PipelineHook, Place, PushHook,
     Unreadable, fit, parse,
 };
-use crate::preview::{MrKey, ProjectId, WorkKey, merge_request_of_environment};
+use crate::preview::{PreviewKey, ProjectId, WorkKey, merge_request_of_environment};
 
 /// The command that makes a note ours.
 const COMMAND: &str = "/greenroom";
@@ -86,7 +86,7 @@ fn meaning(event_header: &str, body: &[u8]) -> Result<Meaning, Unreadable> {
 }
 
 fn look_at(place: Place, iid: u64, reopened: bool) -> Meaning {
-    let key = WorkKey::MergeRequest(MrKey::new(place.id, iid));
+    let key = WorkKey::Preview(PreviewKey::of_mr(place.id, iid));
     Meaning::Look { key, project: (place.id, place.path), reopened }
 }
 

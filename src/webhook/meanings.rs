@@ -82,7 +82,7 @@ fn the_header_of_a_system_hook_changes_nothing() {
 fn can_be_stored(meaning: &Meaning) -> bool {
     let Meaning::Look { key, project: (id, path), .. } = meaning else { return true };
     let (owner, iid) = match key {
-        WorkKey::MergeRequest(key) => (key.project_id, key.iid),
+        WorkKey::Preview(key) => (key.project_id, key.subject.iid().expect("a merge request")),
         WorkKey::Branch(project, _) | WorkKey::Project(project) => (*project, 0),
     };
     let key = key.to_string();

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use greenroom::clock::Clock;
 use greenroom::engine::static_site::{Limits, StaticSite};
 use greenroom::engine::{Engine, Input, Order};
-use greenroom::preview::{MrKey, PreviewName, Sha};
+use greenroom::preview::{PreviewKey, PreviewName, Sha};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -115,8 +115,8 @@ async fn engine(scratch: &Path, site: &Path, iid: u64) -> anyhow::Result<Duratio
         zip.write_all(&fs::read(&path)?)?;
     }
     zip.finish()?;
-    let key = MrKey::new(PROJECT, iid);
-    let name = PreviewName::new("acme/web", key);
+    let key = PreviewKey::of_mr(PROJECT, iid);
+    let name = PreviewName::new("acme/web", key, "");
     let mut events = engine.events();
     let order = Order {
         key,

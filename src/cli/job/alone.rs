@@ -15,10 +15,10 @@ use crate::cli::{Failure, clusters};
 use crate::clock::Clock;
 use crate::gitlab::{self, ArtifactLimits, Credentials, Forge, Token};
 use crate::oidc::Claims;
-use crate::preview::{CommitStatusMode, EngineKind, MrKey};
+use crate::preview::{CommitStatusMode, EngineKind, PreviewKey};
 use crate::reconcile::{
-    Alone as Worker, AloneError, Awaited, Brake, Engines, Jobs, Links, Parts, PlanError, Planner, Refusal,
-    Strays, Uploads,
+    Admitted, Alone as Worker, AloneError, Awaited, Brake, Engines, Jobs, Links, Parts, PlanError, Planner,
+    Refusal, Strays, Uploads,
 };
 use crate::report::Reporter;
 use crate::settings::{AloneSettings, CiJob};
@@ -104,19 +104,24 @@ impl Alone {
     /// Asks itself for a deploy of the job's merge request; answers as a server does.
     pub(super) async fn deploy(&self, named: &[u64]) -> Result<Value, Failure> {
         let admitted = self.jobs.admit_deploy(&self.claims, named).await.map_err(turned_away)?;
-        let key = admitted.key;
-        self.worker.check(key).await.map_err(cannot)?;
-        self.worker.restore(key, &self.project_path, self.claims.job_id).await.map_err(cannot)?;
+        let key = self.prepare(&admitted).await?;
         let kept = self.jobs.order(&self.claims, admitted, None, Clock.now()).await.map_err(turned_away)?;
-        Ok(json!({ "project_id": key.project_id, "mr_iid": key.iid, "order": kept.order.id }))
+        Ok(json!({ "key": key.to_string(), "order": kept.order.id }))
+    }
+
+    /// Remembers what there is of what the job may deploy, if it can be deployed without a server.
+    async fn prepare(&self, admitted: &Admitted) -> Result<PreviewKey, Failure> {
+        let merge_request = &admitted.merge_request;
+        self.worker.check(merge_request).await.map_err(cannot)?;
+        let restored = self.worker.restore(merge_request, &self.project_path, self.claims.job_id).await;
+        restored.map_err(cannot)?;
+        Ok(admitted.key())
     }
 
     /// What a deploy would do; answers as a server does.
     pub(super) async fn plan(&self, named: &[u64]) -> Result<Value, Failure> {
         let admitted = self.jobs.admit_deploy(&self.claims, named).await.map_err(turned_away)?;
-        let key = admitted.key;
-        self.worker.check(key).await.map_err(cannot)?;
-        self.worker.restore(key, &self.project_path, self.claims.job_id).await.map_err(cannot)?;
+        let key = self.prepare(&admitted).await?;
         let order = admitted.order(&self.claims, None, Clock.now());
         let planned = self.planner.plan(key, Some(order)).await.map_err(|error| match error {
             PlanError::NotOurs(_) => Failure::Failed(error.into()),
@@ -130,18 +135,18 @@ impl Alone {
         let project = self.claims.project();
         // What nobody shows any more can be stopped all the same.
         let key = match named {
-            [iid] => Some(MrKey::new(project, *iid)),
+            [iid] => Some(PreviewKey::of_mr(project, *iid)),
             several => self.jobs.admit_stop(&self.claims, several).await.map_err(turned_away)?,
         };
-        let Some(key) = key else { return Ok(json!({ "project_id": project })) };
-        let preview = self.worker.stop(key, &self.project_path).await.map_err(cannot)?;
-        Ok(json!({ "project_id": project, "mr_iid": key.iid, "name": preview.name.as_str() }))
+        let Some(key) = key else { return Ok(json!({})) };
+        let branch = &self.claims.reference;
+        let preview = self.worker.stop(key, &self.project_path, branch).await.map_err(cannot)?;
+        Ok(json!({ "key": key.to_string(), "name": preview.name.as_str() }))
     }
 
     /// Does the work and shows how it goes, until it is decided.
     pub(super) async fn follow(&self, log: &Log, answer: &Value) -> Result<Value, Failure> {
-        let number = |field: &str| answer[field].as_u64().unwrap_or_default();
-        let key = MrKey::new(number("project_id"), number("mr_iid"));
+        let key: PreviewKey = answer["key"].as_str().unwrap_or_default().parse()?;
         let stop = CancellationToken::new();
         let wanted = Wanted { order: answer["order"].as_str().map(str::to_owned), after: None };
         let follower = Follower::new(self.jobs.store.clone(), Clock, stop.clone(), key, wanted).await?;

@@ -22,7 +22,7 @@ pub(super) use deploy::{Flags, run};
 use super::check::Format;
 use super::client::{PreviewArgs, ServerFlag};
 use super::{Failure, output};
-use crate::preview::{CheckResult, CheckState, EngineKind};
+use crate::preview::{CheckResult, CheckState, EngineKind, PreviewKey};
 use crate::settings::{Way, job_settings};
 use alone::Alone;
 use archive::Packed;
@@ -167,9 +167,10 @@ impl Job {
         let follow = async {
             match &self.desk {
                 Desk::Server(server) => {
-                    let (project, iid) = (&answer["project_id"], &answer["mr_iid"]);
+                    let key: PreviewKey = answer["key"].as_str().unwrap_or_default().parse()?;
                     let order = order.map(|order| format!("order={order}")).unwrap_or_default();
-                    let path = format!("api/v1/jobs/previews/{project}/{iid}/events?{order}");
+                    let path =
+                        format!("api/v1/jobs/previews/{}/{}/events?{order}", key.project_id, key.subject);
                     follow::follow(server, &self.log, &path).await
                 }
                 Desk::Alone(alone) => alone.follow(&self.log, answer).await,
@@ -182,7 +183,9 @@ impl Job {
 
     fn late(&self, limit: Duration) -> Failure {
         let goes_on = match &self.desk {
-            Desk::Server(_) => "the server goes on, and the merge request tells how it ends",
+            Desk::Server(_) => {
+                "the server goes on, and tells how it ends: in the merge request, and by `greenroom why`"
+            }
             Desk::Alone(_) => "what was begun stays as it is; run the job again to go on",
         };
         Failure::Unavailable(anyhow::anyhow!("it is not decided after {} s; {goes_on}", limit.as_secs()))
@@ -203,7 +206,8 @@ impl Job {
 /// Which merge request a verb is about: the one that is named, in a job else the job's own.
 #[derive(Debug, clap::Args)]
 pub(super) struct Whose {
-    /// The merge request: `acme/web!7`, or with the project's id `42!7`. In a CI job none: it is the job's own.
+    /// The merge request: `acme/web!7`, or with the project's id `42!7`; a branch that has none: `acme/web@feature`. In a CI job
+    /// none: it is the job's own.
     name: Option<String>,
     #[command(flatten)]
     server: ServerFlag,

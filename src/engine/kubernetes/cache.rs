@@ -11,7 +11,7 @@ use super::names::{self, DIGEST, ERRAND, FIELD_MANAGER};
 use super::ready::{Readiness, readiness};
 use super::record::Record;
 use super::reference::{Kind, Reference};
-use crate::preview::MrKey;
+use crate::preview::PreviewKey;
 
 /// What was seen of a namespace of ours.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub(super) struct Owner {
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub uid: String,
-    pub key: MrKey,
+    pub key: PreviewKey,
     pub deleting: bool,
     pub record: Record,
 }

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Progress;
-use crate::preview::{MrKey, Sha};
+use crate::preview::{PreviewKey, Sha};
 
 /// Where the orders of one preview lie.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Desk {
 /// An order that was given to this process.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
-    pub key: MrKey,
+    pub key: PreviewKey,
     pub sha: Sha,
     pub digest: String,
     /// When, Unix milliseconds; no two of a preview have the same.

@@ -58,7 +58,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Change, Ended, Engine, Errand, Error, Input, Order, Status};
 use crate::clock::Clock;
-use crate::preview::{MrKey, PreviewName, Quoted};
+use crate::preview::{PreviewKey, PreviewName, Quoted};
 use cache::Cache;
 use desk::{Attempt, Desk, Stage};
 pub use profile::{Egress, PodSecurity, Profile};
@@ -93,7 +93,7 @@ struct Inner {
     changed: signal::Sender<()>,
     /// Told whenever something was seen of an errand.
     errands: signal::Sender<()>,
-    events: broadcast::Sender<MrKey>,
+    events: broadcast::Sender<PreviewKey>,
     stop: CancellationToken,
 }
 
@@ -142,7 +142,7 @@ impl Inner {
         Quoted::new(&self.cluster)
     }
 
-    fn tell(&self, key: MrKey) {
+    fn tell(&self, key: PreviewKey) {
         // Nobody listening is fine: the resync is the net.
         let _ = self.events.send(key);
     }
@@ -326,7 +326,7 @@ impl Engine for Kubernetes {
         Ok(ids.into_iter().collect())
     }
 
-    fn events(&self) -> broadcast::Receiver<MrKey> {
+    fn events(&self) -> broadcast::Receiver<PreviewKey> {
         self.inner.events.subscribe()
     }
 }

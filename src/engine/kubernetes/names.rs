@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::preview::MrKey;
+use crate::preview::{PreviewKey, Subject};
 
 pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub(super) const GREENROOM: &str = "greenroom";
 pub(super) const INSTANCE: &str = "greenroom.dev/instance";
 pub(super) const PROJECT: &str = "greenroom.dev/project-id";
 pub(super) const MERGE_REQUEST: &str = "greenroom.dev/merge-request";
+/// Of a branch without a merge request its id.
+pub(super) const BRANCH: &str = "greenroom.dev/branch";
 
 /// Annotation of every object: the digest of the order that it was last applied for.
 pub(super) const DIGEST: &str = "greenroom.dev/digest";
@@ -29,12 +31,15 @@ pub(super) const SECRET: &str = "greenroom";
 pub(super) const PULL_SECRET: &str = "greenroom-pull";
 
 /// The labels of everything that belongs to the preview of `key`.
-pub(super) fn labels(instance: &str, key: MrKey) -> BTreeMap<String, String> {
+pub(super) fn labels(instance: &str, key: PreviewKey) -> BTreeMap<String, String> {
     [
         (MANAGED_BY, GREENROOM.to_owned()),
         (INSTANCE, instance.to_owned()),
         (PROJECT, key.project_id.to_string()),
-        (MERGE_REQUEST, key.iid.to_string()),
+        match key.subject {
+            Subject::MergeRequest(iid) => (MERGE_REQUEST, iid.to_string()),
+            Subject::Branch(id) => (BRANCH, id.to_string()),
+        },
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
@@ -56,8 +61,11 @@ pub(super) fn is_ours(metadata: &ObjectMeta, instance: &str) -> bool {
     label(MANAGED_BY) == Some(GREENROOM) && label(INSTANCE) == Some(instance)
 }
 
-/// The merge request that labels name.
-pub(super) fn key(labels: &BTreeMap<String, String>) -> Option<MrKey> {
-    let number = |name| labels.get(name)?.parse().ok();
-    Some(MrKey::new(number(PROJECT)?, number(MERGE_REQUEST)?))
+/// Whose preview it is, as labels say.
+pub(super) fn key(labels: &BTreeMap<String, String>) -> Option<PreviewKey> {
+    let subject = match labels.get(BRANCH) {
+        Some(id) => Subject::Branch(id.parse().ok()?),
+        None => Subject::MergeRequest(labels.get(MERGE_REQUEST)?.parse().ok()?),
+    };
+    Some(PreviewKey::new(labels.get(PROJECT)?.parse().ok()?, subject))
 }

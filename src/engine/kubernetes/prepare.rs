@@ -106,12 +106,12 @@ fn map<'a>(object: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Valu
 mod tests {
     use super::super::guards::tests::profile;
     use super::*;
-    use crate::preview::MrKey;
+    use crate::preview::PreviewKey;
 
     fn prepared(object: &Value) -> Value {
         let mut profile = profile();
         profile.pull_secret = Some("{}".into());
-        let labels = super::super::names::labels("ours", MrKey::new(42, 7));
+        let labels = super::super::names::labels("ours", PreviewKey::of_mr(42, 7));
         prepare(object, "web-42-mr-7", &labels, "d1", &profile)
     }
 

@@ -22,7 +22,7 @@ use super::names;
 use super::record::Wanted;
 use super::reference::Kind;
 use super::refusal::{Refusal, classify};
-use crate::preview::{MrKey, PreviewName};
+use crate::preview::{PreviewKey, PreviewName};
 
 /// The longest pause before a broken watch is begun again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -113,7 +113,7 @@ impl Inner {
     }
 
     /// Whose preview it is, where somebody else than this process has ordered something or seen how an order came out.
-    fn place(self: &Arc<Self>, metadata: &ObjectMeta) -> Option<MrKey> {
+    fn place(self: &Arc<Self>, metadata: &ObjectMeta) -> Option<PreviewKey> {
         let (name, place) = metadata.name.clone().zip(Place::of(metadata))?;
         self.begin_watches(&place.record.objects.wanted);
         let before = self.cache().places.insert(name.clone(), place.clone());

@@ -47,7 +47,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use super::{Action, Change, Engine, Error, Input, Order, Progress, Running, Status};
 use crate::clock::Clock;
-use crate::preview::{MrKey, PreviewName};
+use crate::preview::{PreviewKey, PreviewName};
 use durable::failed;
 pub use limits::Limits;
 use order::{Book, Desk};
@@ -76,7 +76,7 @@ struct Inner {
     sites: RwLock<HashMap<PreviewName, Arc<Site>>>,
     desks: Mutex<HashMap<PreviewName, Arc<Desk>>>,
     slots: Semaphore,
-    events: broadcast::Sender<MrKey>,
+    events: broadcast::Sender<PreviewKey>,
     /// Locked for as long as it is open.
     _lock: File,
 }
@@ -182,7 +182,7 @@ impl Inner {
         }
     }
 
-    fn tell(&self, key: MrKey) {
+    fn tell(&self, key: PreviewKey) {
         // Nobody listening is fine: the resync is the net.
         let _ = self.events.send(key);
     }
@@ -329,7 +329,7 @@ impl Engine for StaticSite {
         Ok(ids.into_iter().collect())
     }
 
-    fn events(&self) -> broadcast::Receiver<MrKey> {
+    fn events(&self) -> broadcast::Receiver<PreviewKey> {
         self.inner.events.subscribe()
     }
 }

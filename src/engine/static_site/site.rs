@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::durable::{failed, sync_folder};
 use super::release::{Recorded, Release};
 use crate::engine::Error;
-use crate::preview::{MrKey, PreviewName, Sha};
+use crate::preview::{PreviewKey, PreviewName, Sha};
 
 /// One order, without its archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Revision {
-    pub(super) key: MrKey,
+    pub(super) key: PreviewKey,
     pub(super) name: PreviewName,
     pub(super) sha: Sha,
     /// SHA-256 of the archive.

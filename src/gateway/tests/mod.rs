@@ -16,7 +16,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::engine::static_site::Limits;
 use crate::engine::{Engine, Input, Order};
-use crate::preview::{MrKey, Preview, Sha, State};
+use crate::preview::{Preview, PreviewKey, Sha, State};
 
 const HOST: &str = "web-42-mr-7.preview.test";
 
@@ -87,7 +87,7 @@ impl Bench {
         let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
         let name = PreviewName::parse(name).unwrap();
         let order = Order {
-            key: MrKey::new(42, 7),
+            key: PreviewKey::of_mr(42, 7),
             name: name.clone(),
             sha: Sha::parse(&"a".repeat(40)).unwrap(),
             digest: digest.clone(),
@@ -105,7 +105,13 @@ impl Bench {
 
     /// The same of a preview on this cluster.
     async fn know_on(&self, cluster: Option<&str>, state: State, reason: &str) {
-        let mut preview = Preview::new(MrKey::new(42, 7), "acme/web", |_| String::new(), 1_700_000_000_000);
+        let mut preview = Preview::new(
+            PreviewKey::of_mr(42, 7),
+            "acme/web",
+            "feature",
+            |_| String::new(),
+            1_700_000_000_000,
+        );
         preview.state = state;
         preview.reason = reason.to_owned();
         preview.cluster = cluster.map(str::to_owned);

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::preview::{MergeRequestState, MrKey};
+use crate::preview::{MergeRequestState, PreviewKey};
 
 fn sha(digit: char) -> Sha {
     Sha::parse(&String::from(digit).repeat(40)).unwrap()
@@ -9,7 +9,7 @@ fn sha(digit: char) -> Sha {
 
 fn merge_request(draft: bool, labels: &[&str], target: &str) -> MergeRequest {
     MergeRequest {
-        key: MrKey::new(42, 7),
+        key: PreviewKey::of_mr(42, 7),
         project_path: "acme/web".into(),
         state: MergeRequestState::Opened,
         sha: Some(sha('b')),

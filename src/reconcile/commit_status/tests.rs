@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::preview::{MrKey, Release, Sha};
+use crate::preview::{PreviewKey, Release, Sha};
 use crate::render::ProjectFile;
 
 fn sha(n: u64) -> Sha {
@@ -29,7 +29,7 @@ fn target(pipeline_id: u64) -> Target {
 }
 
 fn record() -> Preview {
-    Preview::new(MrKey::new(42, 7), "acme/web", |name| format!("http://{name}.example"), 1)
+    Preview::new(PreviewKey::of_mr(42, 7), "acme/web", "feature", |name| format!("http://{name}.example"), 1)
 }
 
 /// How a deploy stands.

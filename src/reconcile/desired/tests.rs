@@ -1,7 +1,7 @@
 //! What each fact leads to, in tables.
 
 use super::*;
-use crate::preview::{Job, MrKey, Pipeline, Release, Serving};
+use crate::preview::{Job, Pipeline, PreviewKey, Release, Serving};
 
 const NOW: i64 = 1_000_000_000;
 const HOUR: i64 = 3_600_000;
@@ -12,7 +12,7 @@ fn sha(digit: char) -> Sha {
 
 fn merge_request() -> MergeRequest {
     MergeRequest {
-        key: MrKey::new(42, 7),
+        key: PreviewKey::of_mr(42, 7),
         project_path: "acme/web".into(),
         state: MergeRequestState::Opened,
         sha: Some(sha('a')),
@@ -57,7 +57,13 @@ fn pipeline(jobs: &[(&str, JobStatus)]) -> HeadFact {
 
 /// A preview that was deployed an hour ago and serves commit `a…`.
 fn serving() -> Preview {
-    let mut preview = Preview::new(MrKey::new(42, 7), "acme/web", |name| format!("http://{name}.example"), 0);
+    let mut preview = Preview::new(
+        PreviewKey::of_mr(42, 7),
+        "acme/web",
+        "feature",
+        |name| format!("http://{name}.example"),
+        0,
+    );
     preview.deployed_at = Some(NOW - HOUR);
     preview.serving = Some(Serving { sha: sha('a'), since: NOW - HOUR });
     preview.release = Some(Release {

@@ -6,7 +6,8 @@ use super::Happening;
 use crate::engine::{Progress, Running, Status};
 use crate::preview::{
     Changes, DEFAULT_CLUSTER, Deployment, Given, Head, Hold, HoldOrigin, Job, JobStatus, MergeRequest,
-    MergeRequestState, MrKey, Pipeline, Place, Preview, ProjectRules, Reason, Release, Sha, Sleep, State,
+    MergeRequestState, Pipeline, Place, Preview, PreviewKey, ProjectRules, Reason, Release, Sha, Sleep,
+    State,
 };
 use crate::reconcile::apply::settle;
 use crate::reconcile::desired::{Desired, Facts, FileFact, HeadFact, desired};
@@ -15,7 +16,7 @@ use crate::reconcile::plan::{Step, outcome, plan};
 use crate::reconcile::sleep;
 use crate::render::ProjectFile;
 
-const KEY: MrKey = MrKey::new(42, 7);
+const KEY: PreviewKey = PreviewKey::of_mr(42, 7);
 const HOUR: i64 = 3_600_000;
 /// The cluster beside the default one.
 const OTHER: &str = "other";
@@ -260,7 +261,7 @@ impl World {
             return (decided, Vec::new());
         }
         let mut record = self.record.take().unwrap_or_else(|| {
-            Preview::new(KEY, "acme/web", |name| format!("http://{name}.example"), self.now)
+            Preview::new(KEY, "acme/web", "feature", |name| format!("http://{name}.example"), self.now)
         });
         record.hold = record.hold.filter(|hold| hold.sha == merge_request.sha);
         let place = match &decided {

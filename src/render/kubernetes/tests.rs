@@ -27,7 +27,7 @@ fn values() -> Values {
         name: PreviewName::parse("web-42-mr-7").unwrap(),
         host: "web-42-mr-7.preview.example".into(),
         url: "https://web-42-mr-7.preview.example".into(),
-        iid: 7,
+        iid: Some(7),
         title: "Add \"search\": now".into(),
         branch: "feature/search".into(),
         author: "ada".into(),

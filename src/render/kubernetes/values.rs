@@ -30,8 +30,8 @@ pub struct Values {
     pub host: String,
     /// The preview's address.
     pub url: String,
-    /// Number of the merge request in its project.
-    pub iid: u64,
+    /// Number of the merge request in its project; a branch without one has none.
+    pub iid: Option<u64>,
     /// The merge request's title.
     pub title: String,
     /// Its source branch.
@@ -60,11 +60,13 @@ impl Values {
             "namespace": self.name.as_str(),
             "host": self.host,
             "url": self.url,
-            "iid": self.iid,
             "title": self.title,
             "branch": self.branch,
             "author": self.author,
         });
+        if let Some(iid) = self.iid {
+            values["iid"] = json!(iid);
+        }
         if let Some(password) = self.password_key.as_ref().map(|key| password(key, &self.name)) {
             values["password"] = json!(password);
         }

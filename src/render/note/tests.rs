@@ -16,7 +16,13 @@ fn sha(digit: &str) -> Sha {
 
 fn preview(state: State, reason: &Reason) -> Preview {
     let key = MrKey::new(42, 7);
-    let mut preview = Preview::new(key, "acme/web", |name| format!("https://{name}.preview.example.net"), AT);
+    let mut preview = Preview::new(
+        key.into(),
+        "acme/web",
+        "feature",
+        |name| format!("https://{name}.preview.example.net"),
+        AT,
+    );
     preview.enter(state, reason, Some(&sha("b")));
     preview
 }

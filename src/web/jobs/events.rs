@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Caller, JobDesk};
 use crate::clock::Clock;
-use crate::preview::{CheckResult, MrKey, Preview, Release, State, rfc3339};
+use crate::preview::{CheckResult, Preview, PreviewKey, Release, State, rfc3339};
 use crate::reconcile::Jobs;
 use crate::store::{Error, Store};
 use crate::web::Problem;
@@ -66,7 +66,7 @@ struct End<'a> {
 pub struct Follower {
     store: Store,
     stop: CancellationToken,
-    key: MrKey,
+    key: PreviewKey,
     wanted: Wanted,
     /// Lines before it are of no interest to who has none yet.
     since: i64,
@@ -78,10 +78,12 @@ pub struct Follower {
 pub(super) async fn events(
     caller: Caller,
     desk: web::Data<JobDesk>,
-    path: web::Path<(u64, u64)>,
+    path: web::Path<(u64, String)>,
     wanted: web::Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
-    let key = MrKey::new(path.0, path.1);
+    let (project, subject) = path.into_inner();
+    let subject = subject.parse().map_err(|_| Problem::not_found(format!("`{subject}` names no preview")))?;
+    let key = PreviewKey::new(project, subject);
     if !Jobs::may_follow(&caller.0, key) {
         return Err(Problem::forbidden("the job runs in another project"));
     }
@@ -101,7 +103,7 @@ impl Follower {
         store: Store,
         clock: Clock,
         stop: CancellationToken,
-        key: MrKey,
+        key: PreviewKey,
         wanted: Wanted,
     ) -> Result<Self, Error> {
         let since = match &wanted.order {
@@ -198,7 +200,7 @@ impl Follower {
                     return Ok(Some(told(Outcome::Failed, Some(why))));
                 }
             }
-            _ => return Ok(Some(told(Outcome::Failed, Some("a newer job deploys this merge request")))),
+            _ => return Ok(Some(told(Outcome::Failed, Some("a newer job deploys this preview")))),
         }
         Ok(preview
             .as_ref()

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Api, Problem, previews};
 use crate::clock::Clock;
 use crate::oidc::Verifier;
-use crate::preview::{Preview, ProjectId};
+use crate::preview::Preview;
 use crate::reconcile::{Jobs, Planner, Refusal, UploadError, Uploads};
 use caller::Caller;
 pub use events::{Follower, Wanted};
@@ -57,7 +57,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(only("GET", "/api/v1/jobs/preview", web::get().to(preview)))
         .service(only(
             "GET",
-            "/api/v1/jobs/previews/{project_id}/{mr_iid}/events",
+            "/api/v1/jobs/previews/{project_id}/{subject}/events",
             web::get().to(events::events),
         ));
 }
@@ -81,8 +81,8 @@ impl Named {
 /// What became of what was asked.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
-    project_id: ProjectId,
-    mr_iid: Option<u64>,
+    /// Whose preview it is, such as `42!7`; nothing where there is none.
+    key: Option<String>,
     /// Names what was asked for when its progress is asked for.
     order: Option<&'a str>,
     name: Option<&'a str>,
@@ -106,12 +106,11 @@ async fn deploy(
     } else {
         None
     };
-    let key = admitted.key;
+    let key = admitted.key();
     let kept = desk.jobs.order(&claims, admitted, upload, desk.clock.now()).await?;
     let preview = desk.jobs.store.preview(key).await?;
     Ok(HttpResponse::Accepted().json(Answer {
-        project_id: key.project_id,
-        mr_iid: Some(key.iid),
+        key: Some(key.to_string()),
         order: Some(&kept.order.id),
         name: preview.as_ref().map(|preview| preview.name.as_str()),
         url: preview.as_ref().map(|preview| preview.url.as_str()),
@@ -127,7 +126,7 @@ async fn plan(
 ) -> Result<HttpResponse, Problem> {
     let Caller(claims) = caller;
     let admitted = desk.jobs.admit_deploy(&claims, &named.iids()?).await?;
-    let (key, order) = (admitted.key, admitted.order(&claims, None, desk.clock.now()));
+    let (key, order) = (admitted.key(), admitted.order(&claims, None, desk.clock.now()));
     Ok(HttpResponse::Ok().json(desk.planner.plan(key, Some(order)).await?))
 }
 
@@ -140,7 +139,7 @@ async fn preview(
 ) -> Result<HttpResponse, Problem> {
     match desk.jobs.admit_stop(&caller.0, &named.iids()?).await? {
         Some(key) => previews::show(&api, key).await,
-        None => Err(Problem::not_found("no open merge request has the source branch of this job")),
+        None => Err(Problem::not_found("the job's pipeline is that of a tag, and tags have no preview")),
     }
 }
 
@@ -170,8 +169,7 @@ async fn stop(
     let status = if preview.is_some() { HttpResponse::Accepted() } else { HttpResponse::Ok() };
     let mut status = status;
     Ok(status.json(Answer {
-        project_id: claims.project(),
-        mr_iid: key.map(|key| key.iid),
+        key: key.map(|key| key.to_string()),
         order: None,
         name: preview.as_ref().map(|preview| preview.name.as_str()),
         url: preview.as_ref().map(|preview| preview.url.as_str()),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom::{
     engine::{Engine, Errand, Order, Progress, Status},
-    preview::{MrKey, PreviewName, Sha},
+    preview::{PreviewKey, PreviewName, Sha},
 };
 use tokio::sync::broadcast;
 
@@ -46,9 +46,9 @@ pub fn commit(digit: char) -> Sha {
 }
 
 /// A preview that no other test has: of the merge request with that number.
-pub fn preview(iid: u64) -> (PreviewName, MrKey) {
-    let key = MrKey::new(5005, iid);
-    (PreviewName::new("acme/web", key), key)
+pub fn preview(iid: u64) -> (PreviewName, PreviewKey) {
+    let key = PreviewKey::of_mr(5005, iid);
+    (PreviewName::new("acme/web", key, ""), key)
 }
 
 /// Gives an order and waits until it is served or given up.
@@ -62,7 +62,7 @@ pub async fn run(engine: &dyn Engine, order: Order) -> Status {
 /// Waits for an engine's events until the newest order is served or given up.
 pub async fn settled(
     engine: &dyn Engine,
-    events: &mut broadcast::Receiver<MrKey>,
+    events: &mut broadcast::Receiver<PreviewKey>,
     name: &PreviewName,
 ) -> Status {
     let mut last = Status::default();

@@ -2,6 +2,7 @@
 
 mod alone;
 mod both;
+mod branch;
 mod checks;
 mod deploy;
 mod include;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::web::Data;
 use greenroom::{
     clock::Clock,
-    preview::{MrKey, WorkKey},
+    preview::{PreviewKey, WorkKey},
     store,
     telemetry::Health,
     webhook::{Intake, Secrets, watch},
@@ -134,7 +134,7 @@ async fn a_hook_that_fell_silent_is_a_warning_until_it_speaks() {
             event: "Push Hook".to_owned(),
             outcome: "look",
             project: Some((42, "acme/web".to_owned())),
-            work: Some(WorkKey::MergeRequest(MrKey::new(42, 7))),
+            work: Some(WorkKey::Preview(PreviewKey::of_mr(42, 7))),
             reopened: false,
             at: Clock.now(),
         };

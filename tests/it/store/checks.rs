@@ -1,7 +1,7 @@
 //! Checks that are being asked: one owner at a time, and what is known already is not asked again.
 
 use greenroom::{
-    preview::{CheckResult, CheckState, MrKey},
+    preview::{CheckResult, CheckState, PreviewKey},
     store::Asking,
 };
 
@@ -15,7 +15,7 @@ on_both_databases! {
     at_the_start_every_lease_is_given_back
 }
 
-const KEY: MrKey = MrKey::new(42, 7);
+const KEY: PreviewKey = PreviewKey::of_mr(42, 7);
 
 fn asking(run: &str, owner: &str) -> Asking {
     Asking { key: KEY, run: run.to_owned(), owner: owner.to_owned() }

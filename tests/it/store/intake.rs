@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use greenroom::{
-    preview::{MrKey, WorkKey},
+    preview::{PreviewKey, WorkKey},
     store::{Accepted, Delivery},
 };
 
@@ -139,7 +139,7 @@ async fn any_text_is_kept(database: &Database) {
 async fn a_project_has_the_path_it_was_last_seen_with(database: &Database) {
     let store = database.open().await;
     let seen = |id: &str, project, path: &str, at| {
-        let work = WorkKey::MergeRequest(MrKey::new(project, 1));
+        let work = WorkKey::Preview(PreviewKey::of_mr(project, 1));
         Delivery { project: Some((project, path.to_owned())), at, ..delivery(id, work) }
     };
     assert_eq!(store.projects().await.unwrap(), []);

@@ -1,7 +1,7 @@
 //! What an operator asked for stays until a look has worked it in, and what was asked for last counts.
 
 use greenroom::{
-    preview::{Hold, HoldOrigin, Intent, MrKey, Preview, State},
+    preview::{Hold, HoldOrigin, Intent, Preview, PreviewKey, State},
     store::Store,
 };
 
@@ -15,7 +15,7 @@ on_both_databases! {
     a_stop_takes_back_what_a_refresh_or_a_reopen_would_lift
 }
 
-const KEY: MrKey = MrKey::new(42, 7);
+const KEY: PreviewKey = PreviewKey::of_mr(42, 7);
 
 async fn ready(store: &Store) -> Preview {
     let ready = preview(KEY, State::Ready, 1);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use greenroom::{
-    preview::{Cause, Intent, MrKey, Preview, State, WorkKey},
+    preview::{Cause, Intent, Preview, PreviewKey, State, WorkKey},
     store::{Claim, Delivery, Error, Lane, Retention, Store},
 };
 use insta::assert_snapshot;
@@ -34,7 +34,7 @@ on_both_databases! {
 
 /// Merge request `!iid` of project 42.
 fn mr(iid: u64) -> WorkKey {
-    WorkKey::MergeRequest(MrKey::new(42, iid))
+    WorkKey::Preview(PreviewKey::of_mr(42, iid))
 }
 
 /// A delivery at time 10 that asks for a look at `work`.
@@ -51,20 +51,20 @@ fn delivery(id: &str, work: WorkKey) -> Delivery {
 }
 
 /// A preview of `key` in this state, changed at `at`.
-fn preview(key: MrKey, state: State, at: i64) -> Preview {
-    let new = Preview::new(key, "acme/web", |name| format!("https://{name}.example.com"), at);
+fn preview(key: PreviewKey, state: State, at: i64) -> Preview {
+    let new = Preview::new(key, "acme/web", "feature", |name| format!("https://{name}.example.com"), at);
     Preview { state, source_branch: "feature".to_owned(), ..new }
 }
 
 async fn what_was_stored_is_there_after_opening_again(database: &Database) {
     let store = database.open().await;
-    store.save(&preview(MrKey::new(42, 7), State::Ready, 1), Some("ready")).await.unwrap();
+    store.save(&preview(PreviewKey::of_mr(42, 7), State::Ready, 1), Some("ready")).await.unwrap();
     store.enqueue(&[mr(7)], 1).await.unwrap();
     store.close().await;
 
     let store = database.open().await;
-    assert_eq!(store.previews().await.unwrap(), [preview(MrKey::new(42, 7), State::Ready, 1)]);
-    assert_eq!(store.history(MrKey::new(42, 7), 9).await.unwrap().len(), 1);
+    assert_eq!(store.previews().await.unwrap(), [preview(PreviewKey::of_mr(42, 7), State::Ready, 1)]);
+    assert_eq!(store.history(PreviewKey::of_mr(42, 7), 9).await.unwrap().len(), 1);
     assert_eq!(store.claim("worker", 1, 2).await.unwrap().unwrap().key, mr(7));
     assert_eq!(Store::is_shared(database.url()), database.is_shared());
 }
@@ -81,7 +81,7 @@ async fn replicas_that_start_at_once_make_the_schema_once() {
 
 async fn a_closed_store_answers_with_errors(database: &Database) {
     let store = database.open().await;
-    let key = MrKey::new(42, 7);
+    let key = PreviewKey::of_mr(42, 7);
     let seven = preview(key, State::Ready, 1);
     let retention = Retention { deliveries: Duration::ZERO, history: Duration::ZERO };
     let claim = Claim {

@@ -1,7 +1,7 @@
 //! What CI jobs ask for: the newest pipeline's newest job counts, and the same job asks once.
 
 use greenroom::{
-    preview::{JobOrder, MrKey, Sha, State},
+    preview::{JobOrder, PreviewKey, Sha, State},
     store::Store,
 };
 
@@ -15,7 +15,7 @@ on_both_databases! {
     a_refused_order_says_why_until_another_takes_its_place
 }
 
-const KEY: MrKey = MrKey::new(42, 7);
+const KEY: PreviewKey = PreviewKey::of_mr(42, 7);
 
 fn order(id: &str, pipeline: u64, job: u64, upload: &str) -> JobOrder {
     let sha = Sha::parse(&"a".repeat(40)).unwrap();

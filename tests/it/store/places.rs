@@ -1,7 +1,7 @@
 //! Who runs and who waits, where the number is limited.
 
 use greenroom::{
-    preview::{MrKey, Preview, State},
+    preview::{Preview, PreviewKey, State},
     store::Places,
 };
 
@@ -15,7 +15,7 @@ on_both_databases! {
 }
 
 fn placed(iid: u64) -> Preview {
-    Preview { place_since: Some(1), ..preview(MrKey::new(42, iid), State::Deploying, 1) }
+    Preview { place_since: Some(1), ..preview(PreviewKey::of_mr(42, iid), State::Deploying, 1) }
 }
 
 async fn places_are_counted_by_project(database: &Database) {
@@ -23,18 +23,18 @@ async fn places_are_counted_by_project(database: &Database) {
     assert_eq!(store.places(42).await.unwrap(), Places::default());
     let waiting = |iid, since| Preview {
         waits_for_place_since: Some(since),
-        ..preview(MrKey::new(42, iid), State::Waiting, 1)
+        ..preview(PreviewKey::of_mr(42, iid), State::Waiting, 1)
     };
     for one in [
         placed(1),
         waiting(2, 20),
         waiting(3, 10),
-        preview(MrKey::new(42, 4), State::Failed, 1),
+        preview(PreviewKey::of_mr(42, 4), State::Failed, 1),
         Preview { place_since: None, state: State::Stopping, ..placed(5) },
         Preview { place_since: None, state: State::Stopped, ..placed(6) },
         Preview {
-            key: MrKey::new(43, 1),
-            name: preview(MrKey::new(43, 1), State::Ready, 1).name,
+            key: PreviewKey::of_mr(43, 1),
+            name: preview(PreviewKey::of_mr(43, 1), State::Ready, 1).name,
             ..placed(1)
         },
     ] {
@@ -42,7 +42,7 @@ async fn places_are_counted_by_project(database: &Database) {
     }
     let mut places = store.places(42).await.unwrap();
     places.taken.sort_unstable();
-    let keys = |iids: &[u64]| iids.iter().map(|iid| MrKey::new(42, *iid)).collect::<Vec<_>>();
+    let keys = |iids: &[u64]| iids.iter().map(|iid| PreviewKey::of_mr(42, *iid)).collect::<Vec<_>>();
     assert_eq!(places, Places { taken: keys(&[1]), waiting: keys(&[3, 2]) });
 }
 
@@ -66,7 +66,7 @@ async fn who_is_refused_a_place_is_not_saved(database: &Database) {
     assert!(store.take_place(&placed(1), 1, "deploying").await.unwrap());
     assert!(store.take_place(&placed(1), 1, "deploying again").await.unwrap(), "its own");
     assert!(!store.take_place(&placed(2), 1, "deploying").await.unwrap());
-    assert_eq!(store.preview(MrKey::new(42, 2)).await.unwrap(), None);
-    assert_eq!(store.history(MrKey::new(42, 2), 9).await.unwrap(), []);
-    assert_eq!(store.history(MrKey::new(42, 1), 9).await.unwrap().len(), 2);
+    assert_eq!(store.preview(PreviewKey::of_mr(42, 2)).await.unwrap(), None);
+    assert_eq!(store.history(PreviewKey::of_mr(42, 2), 9).await.unwrap(), []);
+    assert_eq!(store.history(PreviewKey::of_mr(42, 1), 9).await.unwrap().len(), 2);
 }

@@ -1,12 +1,12 @@
 //! Previews come back as they were saved, and are found by all that they are looked up by.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use greenroom::{
     preview::{
-        CheckResult, CheckRun, CheckState, CommitStatus, CommitStatusState, Compared, Deployment, FileAt,
-        Hold, HoldOrigin, MrKey, Place, Preview, PreviewName, ProjectId, Release, Said, Serving, Sha, Sleep,
-        State,
+        BranchId, CheckResult, CheckRun, CheckState, CommitStatus, CommitStatusState, Compared, Deployment,
+        FileAt, Hold, HoldOrigin, Place, Preview, PreviewKey, PreviewName, ProjectId, Release, Said, Serving,
+        Sha, Sleep, State, Subject,
     },
     store::{Error, HistoryEntry, Store},
 };
@@ -51,7 +51,10 @@ fn any_preview() -> impl Strategy<Value = Preview> {
     // No NUL: neither git nor GitLab has it in a name, and what people write is cleaned before.
     let text = || "[^\0]{0,300}";
     let id = any::<u64>;
-    let key = (id(), id()).prop_map(|(project_id, iid)| MrKey { project_id, iid });
+    let branch = (0..36_u64.pow(8)).prop_map(|number| Subject::Branch(BranchId::from_number(number)));
+    let iid = (0..1_u64 << 63).prop_map(Subject::MergeRequest);
+    let key =
+        (id(), prop_oneof![iid, branch]).prop_map(|(project, subject)| PreviewKey::new(project, subject));
     let serving = (sha(), any::<i64>()).prop_map(|(sha, since)| Serving { sha, since });
     let texts = [option::of(text()), option::of(text())];
     let release = (sha(), id(), text(), any::<i64>(), any::<Option<i64>>(), texts, any::<bool>()).prop_map(
@@ -140,7 +143,7 @@ fn any_preview() -> impl Strategy<Value = Preview> {
             ),
             (state, sha, serving, release, deployment, commit_status, hold, sleep, compared),
         )| Preview {
-            name: PreviewName::new(&project_path, key),
+            name: PreviewName::new(&project_path, key, &source_branch),
             key,
             project_path,
             source_branch,
@@ -188,9 +191,9 @@ fn any_preview() -> impl Strategy<Value = Preview> {
 }
 
 /// The merge requests whose previews the resync sees.
-async fn live(store: &Store, project: ProjectId) -> Vec<MrKey> {
+async fn live(store: &Store, project: ProjectId) -> Vec<PreviewKey> {
     let live = store.live_previews(project).await.unwrap();
-    live.iter().map(|preview| MrKey::new(project, preview.iid)).collect()
+    live.iter().map(|preview| preview.key).collect()
 }
 
 fn sha() -> impl Strategy<Value = Sha> {
@@ -200,28 +203,32 @@ fn sha() -> impl Strategy<Value = Sha> {
 async fn the_largest_ids_stay_apart(database: &Database) {
     let store = database.open().await;
     let largest = [u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) - 1, 0];
+    // GitLab's own numbers end there; below zero come branches.
+    let of = |id: u64| match i64::try_from(id) {
+        Ok(_) => Subject::MergeRequest(id),
+        Err(_) => Subject::Branch(BranchId::from_number(u64::MAX - id)),
+    };
     for (n, id) in largest.into_iter().enumerate() {
-        for key in [MrKey::new(id, 1), MrKey::new(7, id)] {
+        for key in [PreviewKey::of_mr(id, 1), PreviewKey::new(7, of(id))] {
             store.save(&preview(key, State::Ready, n.try_into().unwrap()), None).await.unwrap();
         }
     }
     for (n, id) in largest.into_iter().enumerate() {
-        for key in [MrKey::new(id, 1), MrKey::new(7, id)] {
+        for key in [PreviewKey::of_mr(id, 1), PreviewKey::new(7, of(id))] {
             let expected = preview(key, State::Ready, n.try_into().unwrap());
             assert_eq!(store.preview(key).await.unwrap(), Some(expected));
         }
-        assert_eq!(live(&store, id).await, [MrKey::new(id, 1)]);
+        assert_eq!(live(&store, id).await, [PreviewKey::of_mr(id, 1)]);
     }
-    let mut live = live(&store, 7).await;
-    live.sort_by_key(|key| std::cmp::Reverse(key.iid));
-    assert_eq!(live, largest.map(|id| MrKey::new(7, id)));
+    let live: BTreeSet<_> = live(&store, 7).await.into_iter().collect();
+    assert_eq!(live, largest.map(|id| PreviewKey::new(7, of(id))).into());
 }
 
 async fn a_preview_is_found_by_its_name(database: &Database) {
     let store = database.open().await;
-    let seven = preview(MrKey::new(42, 7), State::Ready, 1);
+    let seven = preview(PreviewKey::of_mr(42, 7), State::Ready, 1);
     store.save(&seven, None).await.unwrap();
-    store.save(&preview(MrKey::new(42, 77), State::Ready, 1), None).await.unwrap();
+    store.save(&preview(PreviewKey::of_mr(42, 77), State::Ready, 1), None).await.unwrap();
     // The project is renamed; the name stays.
     let seven = Preview { project_path: "acme/renamed".to_owned(), ..seven };
     store.save(&seven, None).await.unwrap();
@@ -229,41 +236,42 @@ async fn a_preview_is_found_by_its_name(database: &Database) {
     assert_eq!(store.preview_by_name(&seven.name).await.unwrap(), Some(seven));
     let unknown = PreviewName::parse("web-42-mr").unwrap();
     assert_eq!(store.preview_by_name(&unknown).await.unwrap(), None);
-    assert_eq!(store.preview(MrKey::new(7, 42)).await.unwrap(), None);
+    assert_eq!(store.preview(PreviewKey::of_mr(7, 42)).await.unwrap(), None);
 }
 
 async fn previews_are_found_by_their_branch(database: &Database) {
     let store = database.open().await;
-    let on = async |key: MrKey, branch: &str| {
+    let on = async |key: PreviewKey, branch: &str| {
         let preview = Preview { source_branch: branch.to_owned(), ..preview(key, State::Failed, 1) };
         store.save(&preview, None).await.unwrap();
     };
     let of = async |branch: &str| store.previews_of_branch(42, branch).await.unwrap();
     let long = "x".repeat(5_000);
     for branch in ["feature", "Feature", "feature%", "it's \"\\", "ünï/😀", &long] {
-        on(MrKey::new(42, 8), branch).await;
-        on(MrKey::new(42, 7), branch).await;
-        on(MrKey::new(43, 7), branch).await;
-        assert_eq!(of(branch).await, [MrKey::new(42, 7), MrKey::new(42, 8)], "{branch}");
+        on(PreviewKey::of_mr(42, 8), branch).await;
+        on(PreviewKey::of_mr(42, 7), branch).await;
+        on(PreviewKey::of_mr(43, 7), branch).await;
+        assert_eq!(of(branch).await, [PreviewKey::of_mr(42, 7), PreviewKey::of_mr(42, 8)], "{branch}");
     }
-    on(MrKey::new(42, 8), "another").await;
-    let gone = Preview { source_branch: long.clone(), ..preview(MrKey::new(42, 9), State::Stopped, 1) };
+    on(PreviewKey::of_mr(42, 8), "another").await;
+    let gone =
+        Preview { source_branch: long.clone(), ..preview(PreviewKey::of_mr(42, 9), State::Stopped, 1) };
     store.save(&gone, None).await.unwrap();
-    assert_eq!(of(&long).await, [MrKey::new(42, 7)]);
+    assert_eq!(of(&long).await, [PreviewKey::of_mr(42, 7)]);
     assert_eq!(of("feature").await, []);
 }
 
 async fn what_is_stopped_does_not_live(database: &Database) {
     let store = database.open().await;
     for (iid, state) in (1..).zip(State::ALL) {
-        store.save(&preview(MrKey::new(42, iid), state, 1), None).await.unwrap();
-        store.save(&preview(MrKey::new(43, iid), state, 1), None).await.unwrap();
+        store.save(&preview(PreviewKey::of_mr(42, iid), state, 1), None).await.unwrap();
+        store.save(&preview(PreviewKey::of_mr(43, iid), state, 1), None).await.unwrap();
     }
     let live = live(&store, 42).await;
     let expected: Vec<_> = (1..)
         .zip(State::ALL)
         .filter(|(_, state)| *state != State::Stopped)
-        .map(|(iid, _)| MrKey::new(42, iid))
+        .map(|(iid, _)| PreviewKey::of_mr(42, iid))
         .collect();
     assert_eq!(live, expected);
     assert_eq!(store.previews().await.unwrap().len(), 16, "those that are gone included");
@@ -271,13 +279,13 @@ async fn what_is_stopped_does_not_live(database: &Database) {
 
 async fn a_history_is_told_from_its_end(database: &Database) {
     let store = database.open().await;
-    let key = MrKey::new(42, 7);
+    let key = PreviewKey::of_mr(42, 7);
     assert_eq!(history(&store, key, 9).await, []);
     // All within one millisecond, some of them silent; and another preview's between them.
     for n in 0..30 {
         store.save(&preview(key, State::Deploying, 5), Some(&format!("step {n}"))).await.unwrap();
         store.save(&preview(key, State::Ready, 5), None).await.unwrap();
-        store.save(&preview(MrKey::new(43, 7), State::Ready, 5), Some("another's")).await.unwrap();
+        store.save(&preview(PreviewKey::of_mr(43, 7), State::Ready, 5), Some("another's")).await.unwrap();
     }
     let told = |n| (5, "deploying".to_owned(), format!("step {n}"));
     let all: Vec<_> = (0..30).rev().map(told).collect();
@@ -289,7 +297,7 @@ async fn a_history_is_told_from_its_end(database: &Database) {
 }
 
 /// What a preview's history says, without the ids.
-async fn history(store: &Store, key: MrKey, limit: i64) -> Vec<(i64, String, String)> {
+async fn history(store: &Store, key: PreviewKey, limit: i64) -> Vec<(i64, String, String)> {
     let lines = store.history(key, limit).await.unwrap().into_iter();
     lines.map(|HistoryEntry { at, state, text, id: _ }| (at, state, text)).collect()
 }
@@ -302,7 +310,7 @@ fn a_hold_of_older_times_was_somebodys_in_gitlab() {
 
 async fn a_preview_and_its_history_are_saved_together_or_not_at_all(database: &Database) {
     let store = database.open().await;
-    let key = MrKey::new(42, 7);
+    let key = PreviewKey::of_mr(42, 7);
     store.save(&preview(key, State::Deploying, 1), Some("a NUL:\0")).await.unwrap();
     assert_eq!(store.history(key, 1).await.unwrap()[0].text, "a NUL:");
     sqlx::query("DROP TABLE history").execute(&database.raw().await).await.unwrap();
@@ -313,8 +321,8 @@ async fn a_preview_and_its_history_are_saved_together_or_not_at_all(database: &D
 
 async fn a_name_belongs_to_one_preview(database: &Database) {
     let store = database.open().await;
-    let seven = preview(MrKey::new(42, 7), State::Ready, 1);
-    let impostor = Preview { name: seven.name.clone(), ..preview(MrKey::new(42, 8), State::Ready, 1) };
+    let seven = preview(PreviewKey::of_mr(42, 7), State::Ready, 1);
+    let impostor = Preview { name: seven.name.clone(), ..preview(PreviewKey::of_mr(42, 8), State::Ready, 1) };
     store.save(&seven, None).await.unwrap();
     assert!(matches!(store.save(&impostor, None).await, Err(Error::Database { .. })));
     assert_eq!(store.previews().await.unwrap(), [seven]);
@@ -322,7 +330,7 @@ async fn a_name_belongs_to_one_preview(database: &Database) {
 
 async fn a_document_that_cannot_be_read_is_an_error(database: &Database) {
     let store = database.open().await;
-    let seven = preview(MrKey::new(42, 7), State::Ready, 1);
+    let seven = preview(PreviewKey::of_mr(42, 7), State::Ready, 1);
     store.save(&seven, None).await.unwrap();
     sqlx::query("UPDATE previews SET document = '{\"key\":7}'").execute(&database.raw().await).await.unwrap();
     for answer in [

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use greenroom::{
-    preview::{MrKey, State},
+    preview::{PreviewKey, State, Subject},
     store::{Accepted, Delivery, Retention},
 };
 
@@ -49,7 +49,7 @@ async fn each_table_has_an_age_of_its_own(database: &Database) {
     accept("old", 0).await.unwrap();
     accept("new", 1).await.unwrap();
     for (iid, state, at) in [(1, State::Stopped, 0), (2, State::Stopped, 1), (3, State::Ready, 0)] {
-        store.save(&preview(MrKey::new(42, iid), state, at), Some("a line")).await.unwrap();
+        store.save(&preview(PreviewKey::of_mr(42, iid), state, at), Some("a line")).await.unwrap();
     }
 
     assert_eq!(store.prune(RETENTION, 2 * HOUR).await.unwrap(), 0, "old enough is not too old");
@@ -59,10 +59,10 @@ async fn each_table_has_an_age_of_its_own(database: &Database) {
 
     assert_eq!(store.prune(RETENTION, 5 * HOUR).await.unwrap(), 2, "the two deliveries");
     assert_eq!(store.prune(RETENTION, 5 * HOUR + 1).await.unwrap(), 3, "two lines, one preview");
-    let left: Vec<_> = store.previews().await.unwrap().iter().map(|preview| preview.key.iid).collect();
-    assert_eq!(left, [2, 3], "one is too young to go, one still runs");
-    assert_eq!(store.history(MrKey::new(42, 3), 9).await.unwrap(), []);
-    assert_eq!(store.history(MrKey::new(42, 2), 9).await.unwrap().len(), 1);
+    let left: Vec<_> = store.previews().await.unwrap().iter().map(|preview| preview.key.subject).collect();
+    assert_eq!(left, [2, 3].map(Subject::MergeRequest), "one is too young to go, one still runs");
+    assert_eq!(store.history(PreviewKey::of_mr(42, 3), 9).await.unwrap(), []);
+    assert_eq!(store.history(PreviewKey::of_mr(42, 2), 9).await.unwrap().len(), 1);
 }
 
 async fn work_that_is_asked_for_is_never_pruned(database: &Database) {
@@ -80,7 +80,7 @@ async fn work_that_is_asked_for_is_never_pruned(database: &Database) {
 async fn everything_may_be_kept_for_ever(database: &Database) {
     let store = database.open().await;
     store.accept(Delivery { work: None, ..delivery("1", mr(7)) }).await.unwrap();
-    store.save(&preview(MrKey::new(42, 7), State::Stopped, 0), Some("gone")).await.unwrap();
+    store.save(&preview(PreviewKey::of_mr(42, 7), State::Stopped, 0), Some("gone")).await.unwrap();
     let for_ever = Retention { deliveries: Duration::MAX, history: Duration::MAX };
     for now in [0, 1_000_000 * HOUR, i64::MAX] {
         assert_eq!(store.prune(for_ever, now).await.unwrap(), 0);

@@ -1,7 +1,7 @@
 //! Removals that count for the brake, and previews that were found.
 
 use greenroom::{
-    preview::{Cause, MrKey, Preview, State},
+    preview::{Cause, Preview, PreviewKey, State},
     store::{Lane, Sweep},
 };
 
@@ -17,8 +17,8 @@ on_both_databases! {
     a_note_tells_whether_it_is_news
 }
 
-const fn key(iid: u64) -> MrKey {
-    MrKey::new(42, iid)
+const fn key(iid: u64) -> PreviewKey {
+    PreviewKey::of_mr(42, iid)
 }
 
 async fn a_wanted_removal_keeps_its_time_as_long_as_its_cause(database: &Database) {

@@ -272,13 +272,17 @@ impl Gitlab {
 
     /// Somebody presses "stop" on the page of the merge request's environment.
     pub async fn stop_environment(&self, mr: u64) {
-        let name = format!("review/mr-{mr}");
+        let stopped = self.stop_named(&format!("review/mr-{mr}"), false).await;
+        assert_eq!(stopped["state"], "stopped", "{stopped}");
+    }
+
+    /// The same of any environment; with `force` no job is started for it.
+    pub async fn stop_named(&self, name: &str, force: bool) -> Value {
         let environments = self.environments().await;
         let found =
             environments.iter().find(|environment| environment["name"] == *name).expect("an environment");
         let path = format!("environments/{}/stop", found["id"]);
-        let stopped = self.ask(Method::POST, &api(&path), None).await;
-        assert_eq!(stopped["state"], "stopped", "{stopped}");
+        self.ask(Method::POST, &api(&path), Some(json!({ "force": force }))).await
     }
 
     /// The merge request as GitLab shows it.

@@ -205,11 +205,16 @@ impl Greenroom {
 
     /// Makes the merge request's preview older, while greenroom does not run.
     pub async fn age(&self, iid: u64, by: Duration) {
+        self.age_named(&format!("%-mr-{iid}"), by).await;
+    }
+
+    /// The same, of the preview whose name this SQL pattern matches.
+    pub async fn age_named(&self, name: &str, by: Duration) {
         sqlx::any::install_default_drivers();
         let url = format!("sqlite://{}", self.data().join("greenroom.db").display());
         let pool = sqlx::AnyPool::connect(&url).await.unwrap();
-        let document: String = sqlx::query_scalar("SELECT document FROM previews WHERE mr_iid = $1")
-            .bind(i64::try_from(iid).unwrap())
+        let document: String = sqlx::query_scalar("SELECT document FROM previews WHERE name LIKE $1")
+            .bind(name)
             .fetch_one(&pool)
             .await
             .unwrap();
@@ -221,9 +226,9 @@ impl Greenroom {
                 document[time] = (at - by).into();
             }
         }
-        sqlx::query("UPDATE previews SET document = $1 WHERE mr_iid = $2")
+        sqlx::query("UPDATE previews SET document = $1 WHERE name LIKE $2")
             .bind(document.to_string())
-            .bind(i64::try_from(iid).unwrap())
+            .bind(name)
             .execute(&pool)
             .await
             .unwrap();

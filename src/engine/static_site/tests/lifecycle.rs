@@ -32,7 +32,7 @@ async fn a_repeated_order_changes_nothing_and_is_still_told() {
     let before = bench.run(order).await;
     let mut events = bench.engine().events();
     bench.engine().apply(bench.order(&web(), 'a', &page("one"))).await.unwrap();
-    assert_eq!(events.recv().await.unwrap(), MrKey::new(42, 7));
+    assert_eq!(events.recv().await.unwrap(), PreviewKey::of_mr(42, 7));
     assert_eq!(bench.engine().status(&web()).await.unwrap(), before);
 }
 

@@ -20,7 +20,7 @@ use crate::preview::Sha;
 /// An engine in a folder of its own.
 struct Bench {
     engine: Arc<StaticSite>,
-    events: broadcast::Receiver<MrKey>,
+    events: broadcast::Receiver<PreviewKey>,
     folder: TempDir,
 }
 
@@ -56,7 +56,7 @@ impl Bench {
         let mut file = tempfile::NamedTempFile::new_in(self.engine.incoming()).unwrap();
         file.write_all(archive).unwrap();
         Order {
-            key: MrKey::new(42, 7),
+            key: PreviewKey::of_mr(42, 7),
             name: name.clone(),
             sha: commit(sha),
             digest: hex::encode(<sha2::Sha256 as sha2::Digest>::digest(archive)),
@@ -107,7 +107,11 @@ impl Bench {
 }
 
 /// Waits for an engine's events until the newest order is served or given up.
-async fn settled(engine: &dyn Engine, events: &mut broadcast::Receiver<MrKey>, name: &PreviewName) -> Status {
+async fn settled(
+    engine: &dyn Engine,
+    events: &mut broadcast::Receiver<PreviewKey>,
+    name: &PreviewName,
+) -> Status {
     let wait = async {
         loop {
             let status = engine.status(name).await.unwrap();

@@ -251,7 +251,7 @@ async fn a_plan_shows_what_changes_and_no_secret() {
         changes.iter().map(|it| format!("{:?} {}\n{}", it.action, it.object, it.diff)).collect();
     let shown = shown.join("\n");
     assert!(!shown.contains("hush-hush") && !shown.contains("quiet-quiet"));
-    let shown = shown.replace(web.as_str(), "NAME").replace(&format!("\"{}\"", key.iid), "IID");
+    let shown = shown.replace(web.as_str(), "NAME").replace(&format!("\"{}\"", key.subject), "IID");
     insta::assert_snapshot!(shown);
     assert_eq!(room.get("configmaps", &web, "new").await, None, "a plan touches nothing");
 }

@@ -24,7 +24,7 @@ use greenroom::{
         Engine, Errand, Input, Order,
         kubernetes::{Kubernetes, PodSecurity, Profile},
     },
-    preview::{MrKey, PreviewName},
+    preview::{PreviewKey, PreviewName},
     render::{Manifest, Source},
 };
 use kube::Client;
@@ -105,7 +105,7 @@ impl<C: Deref<Target = Cluster> + Send + Sync> Bench for Room<C> {
 }
 
 /// A preview that no other test has.
-pub fn fresh() -> (PreviewName, MrKey) {
+pub fn fresh() -> (PreviewName, PreviewKey) {
     static NEXT: AtomicU64 = AtomicU64::new(1000);
     super::preview(NEXT.fetch_add(1, Ordering::Relaxed))
 }

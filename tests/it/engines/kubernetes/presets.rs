@@ -101,7 +101,7 @@ async fn objects(preset: &str, option: &str, name: &PreviewName, rules: &Manifes
         name: name.clone(),
         url: format!("https://{host}"),
         host,
-        iid: 7,
+        iid: Some(7),
         title: "Add \"search\": {now}\n---\nkind: Secret".into(),
         branch: "feature/search".into(),
         author: "ada".into(),

@@ -1,0 +1,36 @@
+//! Branches, and what is known of them without a merge request: head, pipelines, what was deployed from them.
+
+use gitlab::api::projects::pipelines;
+use gitlab::api::projects::repository::branches;
+use serde::Deserialize;
+
+use super::pipelines::PipelineShape;
+use super::{Error, Forge, built};
+use crate::preview::{Pipeline, ProjectId, Sha};
+
+impl Forge {
+    /// The head of a branch; `None` only when GitLab says that the *branch* is not there.
+    pub async fn branch_head(&self, project: ProjectId, branch: &str) -> Result<Option<Sha>, Error> {
+        #[derive(Deserialize)]
+        struct Shape {
+            commit: Commit,
+        }
+        #[derive(Deserialize)]
+        struct Commit {
+            id: Sha,
+        }
+        let endpoint = branches::Branch::builder().project(project).branch(branch).build();
+        match self.of(project).await?.get::<Shape>(built(endpoint)?).await {
+            Ok(shape) => Ok(Some(shape.commit.id)),
+            Err(error) if error.is_not_found() && error.message().contains("Branch Not Found") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One pipeline.
+    pub async fn pipeline(&self, project: ProjectId, id: u64) -> Result<Pipeline, Error> {
+        let endpoint = pipelines::Pipeline::builder().project(project).pipeline(id).build();
+        let shape: PipelineShape = self.of(project).await?.get(built(endpoint)?).await?;
+        Ok(shape.of(project))
+    }
+}
