@@ -89,13 +89,8 @@ pub(super) async fn notice_end(
         }
         return Ok(());
     }
-    if record.environment_id.is_none() {
-        // Made by GitLab, for the job; that the preview is its own is told by its name.
-        let name = record.environment_name();
-        let found = parts.forge.environment_by_name(record.key.project_id, &name).await;
-        let found = unless_refused(found.map_err(Into::into))?.flatten();
-        record.environment_id = found.map(|environment| environment.id);
-    }
+    // Made by GitLab, for the job; whose it is its name tells.
+    unless_refused(parts.reporter.adopt_environment(record).await)?;
     let shown = unless_refused(parts.reporter.environment(record).await)?.flatten();
     match shown.map(|environment| environment.state) {
         Some(EnvironmentState::Available) => record.environment_seen = true,

@@ -40,8 +40,10 @@ pub fn plan(desired: &Desired, record: &Preview, status: &Status) -> Vec<Step> {
         }
         Desired::Keep(..) | Desired::Run(_) => steps.extend(sleep::step(record, status)),
         Desired::Gone(_) => {
-            // A deploy that was begun may have left an environment whose id we never learned, however it went on.
-            if record.environment_id.is_some() || record.state != State::Stopped {
+            // A deploy that was begun may have left an environment whose id we never learned, however it went on. Those of branches
+            // are GitLab's own: what we know nothing of is not ours to remove.
+            let may_be_unknown = record.state != State::Stopped && !record.key.subject.is_branch();
+            if record.environment_id.is_some() || may_be_unknown {
                 steps.push(Step::RemoveEnvironment);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{Error, Reporter};
 use crate::gitlab::{DeploymentOutcome, Environment, EnvironmentState};
-use crate::preview::{Preview, ProjectId, valid_dns_label};
+use crate::preview::{Preview, valid_dns_label};
 
 /// How the description of every environment of ours begins; our instance id follows.
 const TAG: &str = "Made by greenroom, instance ";
@@ -45,7 +45,7 @@ impl Reporter {
         }
         let project = preview.key.project_id;
         let name = preview.environment_name();
-        let description = self.description();
+        let description = self.description(preview);
         let created = self.forge.create_environment(project, &name, &preview.url, &description).await?;
         let environment = match created {
             Some(environment) => environment,
@@ -57,13 +57,31 @@ impl Reporter {
                 }
             })?,
         };
+        self.adopt(preview, &environment).await
+    }
+
+    /// Takes over the environment that GitLab made for a job, if there is one.
+    pub async fn adopt_environment(&self, preview: &mut Preview) -> Result<(), Error> {
+        if preview.environment_id.is_none() {
+            let name = preview.environment_name();
+            if let Some(found) = self.forge.environment_by_name(preview.key.project_id, &name).await? {
+                self.adopt(preview, &found).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an environment link to the preview and say whose it is.
+    async fn adopt(&self, preview: &mut Preview, environment: &Environment) -> Result<(), Error> {
+        let description = self.description(preview);
         if environment.description.as_ref().is_some_and(|text| text.starts_with(TAG) && *text != description)
         {
-            return Err(Error::Taken { name });
+            return Err(Error::Taken { name: environment.name.clone() });
         }
         let linked = environment.external_url.as_ref() == Some(&preview.url);
         if !linked || environment.description.as_ref() != Some(&description) {
-            self.forge.update_environment(project, environment.id, &preview.url, &description).await?;
+            let (project, url) = (preview.key.project_id, &preview.url);
+            self.forge.update_environment(project, environment.id, url, &description).await?;
         }
         preview.environment_id = Some(environment.id);
         preview.environment_seen = environment.state == EnvironmentState::Available;
@@ -74,7 +92,7 @@ impl Reporter {
     pub async fn link_environment(&self, preview: &Preview) -> Result<(), Error> {
         if let Some(id) = preview.environment_id {
             let project = preview.key.project_id;
-            self.forge.update_environment(project, id, &preview.url, &self.description()).await?;
+            self.forge.update_environment(project, id, &preview.url, &self.description(preview)).await?;
         }
         Ok(())
     }
@@ -151,7 +169,7 @@ impl Reporter {
             stopped = self.forge.stop_environment(project, id).await?.map(|state| (id, state));
         }
         if stopped.is_none()
-            && let Some(id) = self.unknown_environment(project, &name).await?
+            && let Some(id) = self.unknown_environment(preview).await?
         {
             stopped = self.forge.stop_environment(project, id).await?.map(|state| (id, state));
         }
@@ -166,10 +184,10 @@ impl Reporter {
     }
 
     /// The environment of this name, of whose creation we never heard. Only what carries our description is ours.
-    async fn unknown_environment(&self, project: ProjectId, name: &str) -> Result<Option<u64>, Error> {
-        match self.forge.environment_by_name(project, name).await {
+    async fn unknown_environment(&self, preview: &Preview) -> Result<Option<u64>, Error> {
+        match self.forge.environment_by_name(preview.key.project_id, &preview.environment_name()).await {
             Ok(found) => Ok(found
-                .filter(|found| found.description.as_ref() == Some(&self.description()))
+                .filter(|found| found.description.as_ref() == Some(&self.description(preview)))
                 .map(|found| found.id)),
             // Environments are switched off or not for us: then none was made.
             Err(error) if error.is_refusal() => Ok(None),
@@ -177,7 +195,8 @@ impl Reporter {
         }
     }
 
-    fn description(&self) -> String {
-        format!("{TAG}{}. It is removed when the merge request ends.", self.instance)
+    fn description(&self, preview: &Preview) -> String {
+        let end = if preview.key.subject.is_branch() { "it is stopped" } else { "the merge request ends" };
+        format!("{TAG}{}. It is removed when {end}.", self.instance)
     }
 }

@@ -6,6 +6,7 @@ use std::{
     process::{Output, Stdio},
 };
 
+use greenroom::preview::ref_slug;
 use serde_json::{Value, json};
 
 use super::{DEPLOY, Ended, STOP};
@@ -23,7 +24,9 @@ use crate::{
 /// A pipeline with a deploy job and a stop job, as their variables tell of it.
 #[derive(Debug, Clone)]
 pub struct CiPipeline {
-    pub mr: u64,
+    /// Nothing for that of a branch without a merge request.
+    pub mr: Option<u64>,
+    pub environment: String,
     pub id: u64,
     pub sha: String,
     pub branch: String,
@@ -43,20 +46,32 @@ pub struct Job<'a> {
 impl Job<'_> {
     /// A pipeline runs for the head; its deploy job runs, its stop job waits for somebody.
     pub async fn pipeline(&self, mr: u64) -> CiPipeline {
-        let environment = format!("review/mr-{mr}");
+        let shown = self.gitlab.mr(mr).await;
+        let branch = shown["source_branch"].as_str().unwrap();
+        self.made(&json!({ "mr_iid": mr }), branch, &format!("review/mr-{mr}")).await
+    }
+
+    /// The same for a branch without a merge request.
+    pub async fn branch_pipeline(&self, branch: &str) -> CiPipeline {
+        self.made(&json!({ "ref": branch }), branch, &format!("review/{}", ref_slug(branch))).await
+    }
+
+    async fn made(&self, of: &Value, branch: &str, environment: &str) -> CiPipeline {
         let jobs = json!([
             { "name": "build", "status": "success" },
             { "name": DEPLOY, "status": "running", "environment": { "name": environment, "on_stop": STOP } },
             { "name": STOP, "when": "manual", "environment": { "name": environment, "action": "stop" } },
         ]);
-        let made = self.gitlab.act("pipelines", json!({ "mr_iid": mr, "jobs": jobs })).await;
+        let mut wanted = of.clone();
+        wanted["jobs"] = jobs;
+        let made = self.gitlab.act("pipelines", wanted).await;
         let id = |value: &Value| value["id"].as_u64().expect("an id");
-        let shown = self.gitlab.mr(mr).await;
         CiPipeline {
-            mr,
+            mr: of["mr_iid"].as_u64(),
+            environment: environment.to_owned(),
             id: id(&made),
-            sha: shown["sha"].as_str().unwrap().to_owned(),
-            branch: shown["source_branch"].as_str().unwrap().to_owned(),
+            sha: made["sha"].as_str().unwrap().to_owned(),
+            branch: branch.to_owned(),
             deploy: id(&made["jobs"][1]),
             stop: id(&made["jobs"][2]),
         }
@@ -78,15 +93,15 @@ impl Job<'_> {
                 ("CI_JOB_ID", &job.to_string()),
                 ("CI_COMMIT_SHA", &pipeline.sha),
                 ("CI_COMMIT_REF_NAME", &pipeline.branch),
-                ("CI_MERGE_REQUEST_IID", &pipeline.mr.to_string()),
-                ("CI_MERGE_REQUEST_PROJECT_ID", &project),
-                ("CI_ENVIRONMENT_NAME", &format!("review/mr-{}", pipeline.mr)),
+                ("CI_ENVIRONMENT_NAME", &pipeline.environment),
                 ("GREENROOM_SERVER", "none"),
                 ("GREENROOM_INSTANCE", &self.instance),
                 ("GREENROOM_GITLAB_TOKEN", BOT),
                 ("GREENROOM_GITLAB_RATE", "off"),
                 ("GREENROOM_PREVIEW_DOMAIN", "preview.localhost"),
             ])
+            .envs(pipeline.mr.map(|mr| ("CI_MERGE_REQUEST_IID", mr.to_string())))
+            .envs(pipeline.mr.map(|_| ("CI_MERGE_REQUEST_PROJECT_ID", &project)))
             .env("KUBECONFIG", &self.kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -421,4 +436,43 @@ async fn a_job_that_was_killed_leaves_what_the_next_one_goes_on_with() {
     assert_eq!(lone.gitlab.bot_notes(mr).await.len(), 1);
     assert_eq!(job.stop(&pipeline).await.code, 0);
     lone.is_gone(mr).await;
+}
+
+#[tokio::test]
+async fn a_job_alone_deploys_a_branch_without_a_merge_request_and_stops_it() {
+    let Some(lone) = Lone::start("alone-branch").await else { return };
+    let job = lone.job();
+    let app = App::works(1);
+    lone.push("feature/x", &app).await;
+    let pipeline = job.branch_pipeline("feature/x").await;
+    let (code, told) = job.plans(&pipeline).await;
+    assert!(code == 2 && told.contains("create Deployment web"), "{code}: {told}");
+    let ended = job.deploy(&pipeline).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    let name = ended.dotenv.lines().find_map(|line| line.strip_prefix("GREENROOM_NAME=")).unwrap();
+    assert!(name.starts_with("alone-branch-feature-x-42-b-"), "{name}");
+    let deployment = lone.cluster.get("deployments", name, "web").await.expect("the Deployment");
+    assert_eq!(deployment["spec"]["template"]["spec"]["containers"][0]["image"], json!(app.image));
+    let (code, told) = job.plans(&pipeline).await;
+    assert!(code == 0 && told.contains("nothing would be done"), "{code}: {told}");
+
+    // An older pipeline's job is turned away, and a newer one updates it.
+    let next = App::works(2);
+    lone.push("feature/x", &next).await;
+    let late = job.run(&["deploy"], &pipeline, pipeline.deploy).await;
+    assert_eq!(late.code, 1, "{}", late.all());
+    let second = job.branch_pipeline("feature/x").await;
+    let ended = job.deploy(&second).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    let deployment = lone.cluster.get("deployments", name, "web").await.expect("the Deployment");
+    assert_eq!(deployment["spec"]["template"]["spec"]["containers"][0]["image"], json!(next.image));
+
+    lone.gitlab.delete_branch("feature/x").await;
+    for _ in 0..2 {
+        let ended = job.stop(&second).await;
+        assert_eq!(ended.code, 0, "{}", ended.all());
+        assert!(lone.cluster.get("namespaces", "", name).await.is_none(), "the cluster still has {name}");
+        let environments = lone.gitlab.environments().await;
+        assert!(!environments.iter().any(|one| one["name"] == "review/feature-x"), "{environments:#?}");
+    }
 }

@@ -141,3 +141,27 @@ async fn a_job_deploys_to_a_cluster_through_the_server() {
     assert_eq!(ended.code, 0, "{}", ended.all());
     town.is_gone(mr).await;
 }
+
+#[tokio::test]
+async fn a_branch_that_a_job_alone_deployed_is_found_by_the_server_and_goes_with_it() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let settings = [("GREENROOM_RESYNC_INTERVAL", "1s")];
+    let town = Town::start_with(cluster, "both-branch", &settings, "").await;
+    let job = job(&town, "both-branch", cluster.administrator("both-branch-job").await);
+    let app = App::works(1);
+    town.push("feature/x", &app).await;
+    let pipeline = job.branch_pipeline("feature/x").await;
+    let ended = job.deploy(&pipeline).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    let preview = town.world.branch_becomes("feature/x", "ready").await;
+    assert_eq!(preview["branch"], "feature/x");
+    let name = preview["name"].as_str().unwrap();
+
+    // The stop job has no runner.
+    town.world.gitlab.delete_branch("feature/x").await;
+    town.world.branch_becomes("feature/x", "stopped").await;
+    assert!(cluster.get("namespaces", "", name).await.is_none(), "the cluster still has {name}");
+    let environments = town.world.gitlab.environments().await;
+    assert!(!environments.iter().any(|one| one["name"] == "review/feature-x"), "{environments:#?}");
+    assert_eq!(of_server(&town).await, Vec::<Value>::new());
+}

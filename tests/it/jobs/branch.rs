@@ -71,7 +71,7 @@ impl World {
         if answer.status() == 404 { None } else { Some(answer.json().await.unwrap()) }
     }
 
-    async fn branch_becomes(&self, branch: &str, state: &str) -> Value {
+    pub async fn branch_becomes(&self, branch: &str, state: &str) -> Value {
         until(&format!("{branch} becomes {state}"), PATIENCE, || async {
             let preview = self.of_branch(branch).await.ok_or(Value::Null)?;
             if preview["state"] == state { Ok(preview) } else { Err(preview) }
@@ -127,10 +127,10 @@ async fn a_branch_without_a_merge_request_is_deployed_by_its_job_and_goes_with_t
     assert_eq!(deployments[0]["deployable"]["name"], DEPLOY);
 
     // The operator calls it by its branch.
-    let (_, list) = world.greenroom.ask(&["list"], &[]).await;
+    let (_, list) = world.greenroom.verb(&["list"]);
     assert!(list.contains("acme/web@feature/Login") && list.contains(url), "{list}");
-    let (code, why) = world.greenroom.ask(&["why", "acme/web@feature/Login"], &[]).await;
-    assert_eq!(code, 0, "{why}");
+    let (code, why) = world.greenroom.verb(&["why", "acme/web@feature/Login"]);
+    assert!(code.success(), "{why}");
     assert!(why.contains("branch `feature/Login` has no merge request"), "{why}");
 
     // A push changes nothing until its own job asks, and the older job is turned away.
@@ -149,7 +149,8 @@ async fn a_branch_without_a_merge_request_is_deployed_by_its_job_and_goes_with_t
     world.branch_is_gone("feature/Login").await;
     let over = world.of_branch("feature/Login").await.unwrap();
     assert_eq!(over["reason"], "somebody stopped the environment in GitLab");
-    assert!(world.gitlab.notes(1).await.is_empty(), "there is nowhere to comment");
+    let notes = world.wire.calls().into_iter().filter(|call| call.path.contains("/notes")).count();
+    assert_eq!(notes, 0, "there is nowhere to comment");
     world.ends_well().await;
 }
 
@@ -175,8 +176,8 @@ async fn a_stop_job_takes_a_branchs_preview_away_twice_and_another_deploy_job_br
     assert_eq!(world.branch_shows("feature").await, (200, page("two")));
 
     // The operator's word holds against jobs of the same commit.
-    let (code, told) = world.greenroom.ask(&["stop", "acme/web@feature"], &[]).await;
-    assert_eq!(code, 0, "{told}");
+    let (code, told) = world.greenroom.verb(&["stop", "acme/web@feature"]);
+    assert!(code.success(), "{told}");
     world.branch_is_gone("feature").await;
     let again = Jobs { deploy: world.gitlab.retry(second.deploy).await, ..second };
     let refused = world.deploys(&again, "two").await;
@@ -304,8 +305,34 @@ async fn a_merge_request_that_comes_later_takes_the_branchs_place() {
 }
 
 #[tokio::test]
-async fn a_branchs_preview_survives_the_loss_of_the_store_and_is_not_forgotten() {
+async fn where_branch_pipelines_go_on_for_a_merge_request_they_keep_their_environment() {
     let world = World::start().await;
+    let jobs = world.branch_pipeline("feature", "1").await;
+    assert_eq!(world.deploys(&jobs, "without").await.code, 0);
+    world.branch_becomes("feature", "ready").await;
+
+    // The next push is deployed by the same job, for the merge request that is open by now.
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let next = world.branch_pipeline("feature", "2").await;
+    let ended = world.deploys(&next, "with").await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "with").await;
+    world.branch_becomes("feature", "stopped").await;
+    assert_eq!(world.branch_shows("feature").await.0, 410);
+    let environment = world.environment_of("feature").await.expect("the environment");
+    assert_eq!(environment["state"], "available");
+
+    // An older stop job speaks for what it deployed, which is gone.
+    let ended = world.in_branch(next.stop, &["stop"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    world.becomes(mr, "stopped").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_branchs_preview_survives_the_loss_of_the_store_and_is_not_forgotten() {
+    let world = World::start_with(&[("GREENROOM_INSTANCE", "house")]).await;
     let jobs = world.branch_pipeline("feature/x", "1").await;
     assert_eq!(world.deploys(&jobs, "one").await.code, 0);
     let before = world.branch_becomes("feature/x", "ready").await;
