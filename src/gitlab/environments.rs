@@ -80,11 +80,12 @@ impl Forge {
         Ok(all.into_iter().find(|environment| environment.name == name))
     }
 
-    /// The ids of the environments in this state whose name begins like a preview's.
+    /// The ids of the environments in this state that have `search`, at least three characters, in their names.
     pub async fn environments_in(
         &self,
         project: ProjectId,
         state: EnvironmentState,
+        search: &str,
     ) -> Result<BTreeSet<u64>, Error> {
         let state = match state {
             EnvironmentState::Stopping => environments::EnvironmentState::Stopping,
@@ -93,11 +94,8 @@ impl Forge {
                 environments::EnvironmentState::Available
             }
         };
-        let endpoint = environments::Environments::builder()
-            .project(project)
-            .search(ENVIRONMENT_PREFIX)
-            .states(state)
-            .build();
+        let endpoint =
+            environments::Environments::builder().project(project).search(search).states(state).build();
         let all: Vec<Environment> = self.of(project).await?.all(built(endpoint)?).await?;
         Ok(all.into_iter().map(|environment| environment.id).collect())
     }

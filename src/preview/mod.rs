@@ -10,6 +10,7 @@ mod ids;
 mod intent;
 mod lifetime;
 mod names;
+mod next;
 mod order;
 mod pattern;
 mod place;
@@ -32,8 +33,8 @@ pub use ids::{BranchId, MrKey, ParseKeyError, PreviewKey, ProjectId, Subject, Wo
 pub use intent::Intent;
 pub use lifetime::{Lifetime, ParseLifetimeError, rfc3339};
 pub use names::{
-    ENVIRONMENT_PREFIX, PreviewName, commit_status_name, environment_name, environment_slug,
-    merge_request_of_environment, ref_slug, subject_of_environment, valid_dns_label,
+    ENVIRONMENT_PREFIX, MR_ENVIRONMENT_PREFIX, PreviewName, commit_status_name, environment_name,
+    environment_slug, merge_request_of_environment, ref_slug, subject_of_environment, valid_dns_label,
 };
 pub use order::JobOrder;
 pub use pattern::{BranchPattern, PathPattern};

@@ -161,6 +161,9 @@ pub fn valid_dns_label(text: &str) -> bool {
 /// How the names of the GitLab environments of all previews begin.
 pub const ENVIRONMENT_PREFIX: &str = "review/";
 
+/// How those of merge requests begin.
+pub const MR_ENVIRONMENT_PREFIX: &str = "review/mr-";
+
 /// Whose preview it is, in words such as `merge request !7`.
 pub(super) fn called(subject: Subject, branch: &str) -> String {
     match subject {
@@ -173,7 +176,7 @@ pub(super) fn called(subject: Subject, branch: &str) -> String {
 /// is `review/$CI_COMMIT_REF_SLUG`.
 pub fn environment_name(subject: Subject, branch: &str) -> String {
     match subject {
-        Subject::MergeRequest(iid) => format!("{ENVIRONMENT_PREFIX}mr-{iid}"),
+        Subject::MergeRequest(iid) => format!("{MR_ENVIRONMENT_PREFIX}{iid}"),
         Subject::Branch(_) => format!("{ENVIRONMENT_PREFIX}{}", ref_slug(branch)),
     }
 }
@@ -186,7 +189,7 @@ pub fn commit_status_name(iid: u64) -> String {
 
 /// The merge request that [`environment_name`] was made for, if `name` is such a name.
 pub fn merge_request_of_environment(name: &str) -> Option<u64> {
-    let iid = name.strip_prefix(ENVIRONMENT_PREFIX)?.strip_prefix("mr-")?.parse().ok()?;
+    let iid = name.strip_prefix(MR_ENVIRONMENT_PREFIX)?.parse().ok()?;
     // `+7` and `007` are numbers too, but not names of ours.
     (environment_name(Subject::MergeRequest(iid), "") == name).then_some(iid)
 }

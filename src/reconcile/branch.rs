@@ -15,11 +15,12 @@
 
 use super::apply::unless_refused;
 use super::controller::Parts;
+use super::desired::Desired;
 use super::look::Error;
 use crate::gitlab::EnvironmentState;
 use crate::preview::{
-    BranchId, Hold, HoldOrigin, JobOrder, JobStatus, MergeRequest, Preview, PreviewKey, State, Subject,
-    WorkKey, subject_of_environment,
+    BranchId, Hold, HoldOrigin, JobOrder, JobStatus, MergeRequest, Preview, PreviewKey, Reason, State,
+    Subject, WorkKey, subject_of_environment,
 };
 
 /// How long a job's order is taken to go on, whatever GitLab says of the job, milliseconds: its environment follows it with a delay.
@@ -127,6 +128,33 @@ async fn successor(parts: &Parts, record: &Preview) -> Result<Option<Preview>, E
         }
     }
     Ok(None)
+}
+
+/// What ends the preview of a branch, or keeps it as it is although there is nothing to be read of the branch. Pure.
+pub(super) fn end(
+    merge_request: &MergeRequest,
+    record: Option<&Preview>,
+    rules: &mut Vec<String>,
+) -> Option<Desired> {
+    match record.and_then(|record| record.hold.as_ref()).map(|hold| hold.origin) {
+        Some(HoldOrigin::Gitlab) => {
+            rules.push(String::from("GitLab has stopped its environment, and no job has asked for it since"));
+            return Some(Desired::Gone(Reason::StoppedInGitlab));
+        }
+        Some(HoldOrigin::Successor) => {
+            rules.push(String::from("a merge request of the branch has a preview that serves"));
+            return Some(Desired::Gone(Reason::Replaced));
+        }
+        Some(HoldOrigin::Operator) | None => {}
+    }
+    if merge_request.sha.is_some() {
+        return None;
+    }
+    rules.push(String::from("GitLab does not show the branch, which ends nothing"));
+    Some(match record {
+        Some(record) => Desired::Keep(record.state, Reason::BranchGone(record.environment_name())),
+        None => Desired::Leave,
+    })
 }
 
 /// When a branch that is gone is looked at again.

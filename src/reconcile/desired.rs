@@ -1,5 +1,6 @@
 //! What should be, decided from what is. Pure: no I/O, no clock.
 
+use super::branch;
 use crate::preview::{
     Changes, DEFAULT_CLUSTER, Given, Head, Hold, HoldOrigin, Job, JobStatus, Judgement, Lifetime,
     MergeRequest, MergeRequestState, Place, Preview, ProjectRules, Quoted, Reason, Sha, State, Verdict,
@@ -200,7 +201,7 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
         return Desired::Gone(Reason::StoppedByOperator);
     }
 
-    if is_branch && let Some(desired) = end_of_branch(merge_request, record, rules) {
+    if is_branch && let Some(desired) = branch::end(merge_request, record, rules) {
         return desired;
     }
 
@@ -269,33 +270,6 @@ fn decide(facts: Facts<'_>, rules: &mut Vec<String>) -> Desired {
         return Desired::Keep(State::Failed, reason);
     }
     of_head(facts, file, rules)
-}
-
-/// What ends the preview of a branch, or keeps it as it is although there is nothing to be read of the branch.
-fn end_of_branch(
-    merge_request: &MergeRequest,
-    record: Option<&Preview>,
-    rules: &mut Vec<String>,
-) -> Option<Desired> {
-    match record.and_then(|record| record.hold.as_ref()).map(|hold| hold.origin) {
-        Some(HoldOrigin::Gitlab) => {
-            rules.push(String::from("GitLab has stopped its environment, and no job has asked for it since"));
-            return Some(Desired::Gone(Reason::StoppedInGitlab));
-        }
-        Some(HoldOrigin::Successor) => {
-            rules.push(String::from("a merge request of the branch has a preview that serves"));
-            return Some(Desired::Gone(Reason::Replaced));
-        }
-        Some(HoldOrigin::Operator) | None => {}
-    }
-    if merge_request.sha.is_some() {
-        return None;
-    }
-    rules.push(String::from("GitLab does not show the branch, which ends nothing"));
-    Some(match record {
-        Some(record) => Desired::Keep(record.state, Reason::BranchGone(record.environment_name())),
-        None => Desired::Leave,
-    })
 }
 
 fn of_head(facts: Facts<'_>, file: &ProjectFile, rules: &mut Vec<String>) -> Desired {

@@ -8,11 +8,10 @@ use super::desired::{
 };
 use super::plan::outcome;
 use super::{
-    apply, branch, checks, commit_status, elsewhere, foreign, intent, observe, orders, places, sleep, sweep,
-    unreachable, unseen,
+    apply, branch, by_hand, checks, commit_status, elsewhere, foreign, intent, observe, orders, places,
+    sleep, sweep, unreachable, unseen,
 };
 use crate::engine::Progress;
-use crate::gitlab::EnvironmentState;
 use crate::preview::{
     Changes, FileAt, Hold, HoldOrigin, JobOrder, Judgement, MergeRequest, Place, Preview, PreviewKey, Reason,
     Serving, Sha, State,
@@ -150,7 +149,7 @@ pub(super) async fn look(parts: &Parts, key: PreviewKey, lift: bool, thorough: b
                 branch::notice_end(parts, &mut record, &merge_request, order).await?;
             } else if thorough && !merge_request.state.is_over() {
                 sweep::take_over(parts, &mut record).await?;
-                notice_stop_by_hand(parts, &mut record, &merge_request, lift).await?;
+                by_hand::notice(parts, &mut record, &merge_request, lift).await?;
             }
             if order.is_none() && !merge_request.state.is_over() {
                 elsewhere::notice(parts, &mut record, &merge_request).await?;
@@ -293,44 +292,6 @@ pub(super) async fn decide(
         _ => None,
     };
     Ok(Decided { decision, file: kept, changes, place, unfit })
-}
-
-/// A person stopped the environment in GitLab's own page. There is no webhook for it.
-///
-/// Our own stop is no such case: `stopping` was saved before it. Nor is GitLab's own at the end of a merge request,
-/// which a reopen takes back.
-async fn notice_stop_by_hand(
-    parts: &Parts,
-    record: &mut Preview,
-    now: &MergeRequest,
-    reopened: bool,
-) -> Result<(), Error> {
-    let ending =
-        record.held_by_operator().is_some() || matches!(record.state, State::Stopping | State::Stopped);
-    if record.environment_id.is_none() || ending {
-        return Ok(());
-    }
-    let Some(shown) = apply::unless_refused(parts.reporter.environment(record).await)? else {
-        return Ok(());
-    };
-    match shown.map(|environment| environment.state) {
-        Some(EnvironmentState::Available) => record.environment_seen = true,
-        Some(EnvironmentState::Stopped) | None if reopened => {
-            apply::unless_refused(parts.reporter.renew_environment(record).await)?;
-        }
-        // Pushed to since we last looked: that may have been after the stop, and then the new head counts.
-        Some(EnvironmentState::Stopped) if record.environment_seen && record.sha != now.sha => {
-            apply::unless_refused(parts.reporter.renew_environment(record).await)?;
-        }
-        Some(EnvironmentState::Stopped) if record.environment_seen => {
-            record.hold =
-                Some(Hold { sha: now.sha.clone(), since: parts.clock.now(), origin: HoldOrigin::Gitlab });
-        }
-        Some(_) => {}
-        // Somebody deleted it, or the token lost sight of it: the next deploy makes a new one.
-        None => record.environment_id = None,
-    }
-    Ok(())
 }
 
 pub(super) fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision, now: i64) {

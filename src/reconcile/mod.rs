@@ -39,6 +39,7 @@ mod apply;
 mod awaited;
 mod brake;
 mod branch;
+mod by_hand;
 mod checks;
 mod commit_status;
 mod controller;

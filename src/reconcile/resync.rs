@@ -21,7 +21,7 @@ use super::controller::Parts;
 use super::look::Error;
 use super::sweep;
 use crate::gitlab::{EnvironmentState, OpenMergeRequest};
-use crate::preview::{ProjectId, WorkKey};
+use crate::preview::{ENVIRONMENT_PREFIX, MR_ENVIRONMENT_PREFIX, ProjectId, WorkKey};
 use crate::store::{Lane, LivePreview, Relisted, Retention};
 
 /// Asks for a look at every known project, at once and every `interval`, until stopped.
@@ -142,10 +142,12 @@ async fn stopped_environments(
     project: ProjectId,
     previews: &[LivePreview],
 ) -> Result<BTreeSet<u64>, crate::gitlab::Error> {
-    let mut stopped = parts.forge.environments_in(project, EnvironmentState::Stopped).await?;
-    if previews.iter().any(|preview| preview.key.subject.is_branch()) {
-        stopped.append(&mut parts.forge.environments_in(project, EnvironmentState::Stopping).await?);
+    let list = |state, search| parts.forge.environments_in(project, state, search);
+    if !previews.iter().any(|preview| preview.key.subject.is_branch()) {
+        return list(EnvironmentState::Stopped, MR_ENVIRONMENT_PREFIX).await;
     }
+    let mut stopped = list(EnvironmentState::Stopped, ENVIRONMENT_PREFIX).await?;
+    stopped.append(&mut list(EnvironmentState::Stopping, ENVIRONMENT_PREFIX).await?);
     Ok(stopped)
 }
 

@@ -1,7 +1,7 @@
 //! What each fact leads to, in tables.
 
 use super::*;
-use crate::preview::{Job, Pipeline, PreviewKey, Release, Serving};
+use crate::preview::{BranchId, Job, Pipeline, PreviewKey, Release, Serving, Subject};
 
 const NOW: i64 = 1_000_000_000;
 const HOUR: i64 = 3_600_000;
@@ -327,4 +327,90 @@ fn the_operators_bounds_hold_for_what_is_new() {
     ] {
         assert_eq!(shown_with(&open, &file(""), &built, record, &two, others), expected);
     }
+}
+
+#[test]
+fn of_a_branch_only_a_job_a_stop_and_the_lifetime_decide() {
+    let id = BranchId::of("feature").unwrap();
+    let key = PreviewKey::new(42, Subject::Branch(id));
+    let branch =
+        |head: Option<char>| MergeRequest::of_branch(key, "acme/web".into(), "feature", head.map(sha));
+    let record = |hold: Option<(HoldOrigin, char)>| {
+        let hold = hold.map(|(origin, of)| Hold { sha: Some(sha(of)), since: NOW, origin });
+        Preview { key, state: State::Ready, hold, ..serving() }
+    };
+    let asked = pipeline(&[("build", JobStatus::Success)]);
+    // Drafts are not wanted, and a branch is none.
+    let file = file("when: {drafts: false, target_branches: [main]}\n");
+    for (what, head, hold, order, file, expected) in [
+        ("a job asked", Some('a'), None, &asked, &file, "run"),
+        (
+            "nobody asked, and it serves",
+            Some('a'),
+            None,
+            &HeadFact::NoPipeline,
+            &file,
+            "ready: commit `aaaaaaaa` is being served",
+        ),
+        (
+            "a newer commit that nobody asked for",
+            Some('b'),
+            None,
+            &HeadFact::NoPipeline,
+            &file,
+            "waiting: no job of its branch has deployed commit `bbbbbbbb` yet",
+        ),
+        (
+            "its environment was stopped",
+            Some('a'),
+            Some((HoldOrigin::Gitlab, 'a')),
+            &asked,
+            &file,
+            "gone: somebody stopped the environment in GitLab",
+        ),
+        (
+            "and then somebody pushed",
+            Some('b'),
+            Some((HoldOrigin::Gitlab, 'a')),
+            &HeadFact::NoPipeline,
+            &file,
+            "gone: somebody stopped the environment in GitLab",
+        ),
+        (
+            "a merge request serves",
+            Some('a'),
+            Some((HoldOrigin::Successor, 'a')),
+            &HeadFact::NoPipeline,
+            &file,
+            "gone: a merge request of its branch has a preview by now",
+        ),
+        (
+            "the branch is gone and its environment is stopped",
+            None,
+            Some((HoldOrigin::Gitlab, 'a')),
+            &HeadFact::NoPipeline,
+            &FileFact::NotRead,
+            "gone: somebody stopped the environment in GitLab",
+        ),
+        (
+            "the branch alone is not shown",
+            None,
+            None,
+            &HeadFact::NoPipeline,
+            &FileFact::NotRead,
+            "ready: GitLab does not show its branch any more, but has not stopped the environment `review/feature`",
+        ),
+        (
+            "its file is not there any more",
+            Some('b'),
+            None,
+            &HeadFact::NoPipeline,
+            &FileFact::Absent,
+            "gone: the branch has no `.greenroom.yml` any more",
+        ),
+    ] {
+        let shown = shown(&branch(head), file, order, Some(&record(hold)));
+        assert!(shown.starts_with(expected), "{what}: {shown}");
+    }
+    assert_eq!(shown(&branch(None), &FileFact::NotRead, &HeadFact::NoPipeline, None), "leave");
 }

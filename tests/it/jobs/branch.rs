@@ -14,9 +14,9 @@ use crate::support::{
 };
 
 /// A pipeline of a branch with the include's two jobs.
-struct Jobs {
-    deploy: u64,
-    stop: u64,
+pub struct Jobs {
+    pub deploy: u64,
+    pub stop: u64,
 }
 
 /// The environment that the include names for a branch.
@@ -27,7 +27,7 @@ fn environment(branch: &str) -> String {
 
 impl World {
     /// The branch gets a commit, and a pipeline runs for it; nobody opened a merge request.
-    async fn branch_pipeline(&self, branch: &str, text: &str) -> Jobs {
+    pub async fn branch_pipeline(&self, branch: &str, text: &str) -> Jobs {
         self.gitlab.push(branch, &[("a", text)]).await;
         self.pipeline_of(branch, &environment(branch)).await
     }
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// What a reviewer sees who follows the link.
-    async fn branch_shows(&self, branch: &str) -> (u16, String) {
+    pub async fn branch_shows(&self, branch: &str) -> (u16, String) {
         let preview = self.of_branch(branch).await.expect("a preview");
         let host = preview["url"].as_str().unwrap().split_once("://").unwrap().1.to_owned();
         let answer = self.greenroom.gateway(&host, "/").await;
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Nothing is left of it: neither at the link nor in GitLab.
-    async fn branch_is_gone(&self, branch: &str) {
+    pub async fn branch_is_gone(&self, branch: &str) {
         self.branch_becomes(branch, "stopped").await;
         assert_eq!(self.branch_shows(branch).await.0, 410);
         let left = self.environment_of(branch).await;

@@ -67,6 +67,16 @@ impl Sample {
         self.run_with("acme/web", mr, &variables, only).await
     }
 
+    /// The sample with this text in the place of another, as its next commit.
+    fn with(&self, text: &str, other: &str) {
+        let ci = self.folder.path().join(".gitlab-ci.yml");
+        let known = fs::read_to_string(&ci).unwrap();
+        assert!(known.contains(text), "the sample is another one by now");
+        fs::write(&ci, known.replace(text, other)).unwrap();
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--message", "Change it"]);
+    }
+
     /// The same with these variables, in the pipeline of a merge request of `project`.
     async fn run_with(
         &self,
@@ -75,17 +85,22 @@ impl Sample {
         variables: &[(&str, &str)],
         only: &[&str],
     ) -> (bool, String) {
-        let mut command = Command::new(&self.program);
-        command.args(["--force-shell-executor", "--color=false"]).args(only);
-        let (mr, id) = (mr.to_string(), Gitlab::PROJECT.to_string());
-        let usual = [
+        let mr = mr.to_string();
+        let of_mr = [
             ("CI_PIPELINE_SOURCE", "merge_request_event"),
             ("CI_MERGE_REQUEST_IID", mr.as_str()),
             ("CI_MERGE_REQUEST_SOURCE_PROJECT_PATH", project),
             ("CI_MERGE_REQUEST_PROJECT_PATH", project),
-            ("CI_PROJECT_ID", &id),
         ];
-        for (name, value) in usual.iter().chain(variables) {
+        self.pipeline(&[&of_mr, variables].concat(), only).await
+    }
+
+    /// A pipeline with these variables.
+    async fn pipeline(&self, variables: &[(&str, &str)], only: &[&str]) -> (bool, String) {
+        let mut command = Command::new(&self.program);
+        command.args(["--force-shell-executor", "--color=false"]).args(only);
+        let id = Gitlab::PROJECT.to_string();
+        for (name, value) in [("CI_PROJECT_ID", id.as_str())].iter().chain(variables) {
             command.arg("--variable").arg(format!("{name}={value}"));
         }
         let program = Path::new(env!("CARGO_BIN_EXE_greenroom")).parent().expect("a folder");
@@ -140,15 +155,45 @@ async fn what_cannot_be_served_makes_the_pipeline_red() {
     let jobs = world.pipeline_with_jobs(mr).await;
     sample.git(&["rm", "--quiet", "page.html"]);
     fs::write(sample.folder.path().join("page.html"), "").unwrap();
-    let ci = sample.folder.path().join(".gitlab-ci.yml");
-    let text = fs::read_to_string(&ci).unwrap().replace("dist/index.html", "dist/other.html");
-    fs::write(&ci, text).unwrap();
-    sample.git(&["add", "--all"]);
-    sample.git(&["commit", "--quiet", "--message", "Break it"]);
+    sample.with("dist/index.html", "dist/other.html");
     let (passed, log) = sample.run(&world, mr, jobs.deploy, &[]).await;
     assert!(!passed && log.contains("index.html"), "{log}");
     assert!(!log.contains("the preview is at"), "{log}");
     world.becomes(mr, "failed").await;
+}
+
+/// In pipelines of a branch that nobody has opened a merge request for.
+#[tokio::test]
+async fn a_team_includes_it_in_branch_pipelines() {
+    let Some(sample) = Sample::new() else { return };
+    let world = World::start().await;
+    let inputs = "folder: dist\n      environment: review/$CI_COMMIT_REF_SLUG\n      \
+                  if: $CI_COMMIT_BRANCH && $CI_COMMIT_BRANCH != $CI_DEFAULT_BRANCH";
+    sample.with("folder: dist", inputs);
+    sample.with("- if: $CI_PIPELINE_SOURCE == \"merge_request_event\"", "- if: $CI_COMMIT_BRANCH");
+    let jobs = world.branch_pipeline("feature", "1").await;
+    let server = world.greenroom.url().as_str().trim_end_matches('/').to_owned();
+    let run = async |job: u64, only: &[&str]| {
+        let token = world.id_token(job, json!({})).await;
+        let variables = [
+            ("CI_PIPELINE_SOURCE", "push"),
+            ("CI_DEFAULT_BRANCH", "main"),
+            ("PREVIEWS", &server),
+            ("GREENROOM_ID_TOKEN", &token),
+        ];
+        sample.pipeline(&variables, only).await
+    };
+    let (passed, log) = run(jobs.deploy, &[]).await;
+    assert!(passed, "{log}");
+    let preview = world.branch_becomes("feature", "ready").await;
+    assert_eq!(world.branch_shows("feature").await, (200, page("one")));
+    let url = preview["url"].as_str().unwrap();
+    assert!(log.contains(&format!("the preview is at {url}")), "the report reaches the next job:\n{log}");
+
+    world.gitlab.delete_branch("feature").await;
+    let (passed, log) = run(jobs.stop, &["greenroom:stop"]).await;
+    assert!(passed, "{log}");
+    world.branch_is_gone("feature").await;
 }
 
 /// Without a server: the kubeconfig is a variable of the type file, and what gitlab-ci-local makes up of the pipeline is said as the
@@ -160,16 +205,11 @@ async fn a_team_without_a_server_includes_it_with_an_instance() {
     let inputs = "server: $PREVIEWS\n      image: registry.example.com/greenroom-ci\n      folder: dist";
     let alone = "instance: alone-include\n      engine: kubernetes\n      preview_domain: preview.example.com\n      \
                  image: registry.example.com/greenroom-ci";
-    let ci = sample.folder.path().join(".gitlab-ci.yml");
-    let text = fs::read_to_string(&ci).unwrap();
-    assert!(text.contains(inputs), "the sample's inputs are others by now");
-    fs::write(&ci, text.replace(inputs, alone)).unwrap();
     let kubeconfig = fs::read_to_string(&lone.kubeconfig).unwrap();
     let variables = json!({ "global": { "KUBECONFIG": { "type": "file", "values": { "*": kubeconfig } } } });
     fs::create_dir_all(sample.folder.path().join(".gitlab-ci-local")).unwrap();
     fs::write(sample.folder.path().join(".gitlab-ci-local/variables.yml"), variables.to_string()).unwrap();
-    sample.git(&["add", "--all"]);
-    sample.git(&["commit", "--quiet", "--message", "Without a server"]);
+    sample.with(inputs, alone);
 
     let app = App::works(1);
     let mr = lone.open("feature", &app).await;
