@@ -7,7 +7,7 @@ impl Reason {
     /// As [`Self::next`], of a branch without a merge request.
     pub const fn next_of_branch(&self, state: State) -> &'static str {
         match (state, self) {
-            (_, Self::Unseen(_) | Self::BranchGone(_)) => {
+            (_, Self::BranchUnseen(_) | Self::BranchGone(_)) => {
                 "It stays as it is until GitLab stops its environment, its lifetime ends or an operator stops it."
             }
             (State::Waiting, Self::LeftToBranch(_)) => "The deploy job of that commit updates it.",

@@ -90,6 +90,8 @@ pub enum Reason {
     Leftover(String),
     /// GitLab does not show the merge request, since this time (RFC 3339).
     Unseen(String),
+    /// GitLab does not show what it is to know of the branch, since this time (RFC 3339).
+    BranchUnseen(String),
     /// It was found running, or in GitLab, without a record of it.
     Found,
     /// It is to be removed, for this reason, unless it turns out to be one of many.
@@ -200,6 +202,7 @@ impl Reason {
             | Self::Waking(_)
             | Self::EngineFailed(_)
             | Self::Unseen(_)
+            | Self::BranchUnseen(_)
             | Self::Found
             | Self::RemovalWanted(_)
             | Self::RemovalHeld(..)
@@ -286,7 +289,10 @@ impl fmt::Display for Reason {
             ),
             Self::FileRemoved => f.write_str("the branch has no `.greenroom.yml` any more"),
             Self::Leftover(what) => write!(f, "not everything is gone yet: {what}"),
-            Self::Unseen(since) => write!(f, "GitLab has not shown what it is of since {since}"),
+            Self::Unseen(since) => write!(f, "GitLab has not shown this merge request since {since}"),
+            Self::BranchUnseen(since) => {
+                write!(f, "GitLab has not shown the branch's project or environment since {since}")
+            }
             Self::Found => f.write_str("greenroom found it without knowing of it, and looks at it"),
             Self::RemovalWanted(why) => write!(f, "it is about to be removed: {why}"),
             Self::RemovalHeld(count, why) => write!(
@@ -390,6 +396,7 @@ impl Reason {
             | Self::EngineFailed(_)
             | Self::Leftover(_)
             | Self::Unseen(_)
+            | Self::BranchUnseen(_)
             | Self::Found
             | Self::RemovalWanted(_)
             | Self::RemovalHeld(..)

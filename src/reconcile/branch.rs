@@ -19,7 +19,7 @@ use super::desired::Desired;
 use super::look::Error;
 use crate::gitlab::EnvironmentState;
 use crate::preview::{
-    BranchId, Hold, HoldOrigin, JobOrder, JobStatus, MergeRequest, Preview, PreviewKey, Reason, State,
+    BranchId, Hold, HoldOrigin, JobOrder, JobStatus, MergeRequest, MrKey, Preview, PreviewKey, Reason, State,
     Subject, WorkKey, subject_of_environment,
 };
 
@@ -37,10 +37,11 @@ pub(super) async fn read(
     record: Option<&Preview>,
     order: Option<&JobOrder>,
 ) -> Result<MergeRequest, crate::gitlab::Error> {
-    let id = match (key.subject, key.merge_request()) {
-        (Subject::Branch(id), _) => id,
-        (_, Some(key)) => return parts.forge.merge_request(key).await,
-        (_, None) => unreachable!("a subject that is no branch is a merge request"),
+    let id = match key.subject {
+        Subject::MergeRequest(iid) => {
+            return parts.forge.merge_request(MrKey::new(key.project_id, iid)).await;
+        }
+        Subject::Branch(id) => id,
     };
     let project = key.project_id;
     let path = parts.forge.project_path(project).await?;
@@ -60,6 +61,7 @@ async fn find(parts: &Parts, key: PreviewKey, id: BranchId) -> Result<String, cr
     let is_its = |name: &str| subject_of_environment(name) == Some(Subject::Branch(id));
     if let Some(environment) = environments.iter().find(|environment| is_its(&environment.name))
         && let Some(branch) = parts.forge.deployed_branch(project, &environment.name).await?
+        && BranchId::of(&branch) == Some(id)
     {
         return Ok(branch);
     }
@@ -81,7 +83,9 @@ pub(super) async fn notice_end(
         return Ok(());
     }
     let hold = |origin| Some(Hold { sha: now.sha.clone(), since: parts.clock.now(), origin });
-    if let Some(successor) = successor(parts, record).await? {
+    // A job that was let in knew of no merge request.
+    let is_settled = order.is_none_or(|order| record.has_answered(&order.id));
+    if let Some(successor) = successor(parts, record).await?.filter(|_| is_settled) {
         record.hold = hold(HoldOrigin::Successor);
         // In branch pipelines its jobs go on with the environment, which ends with the branch.
         let shared = |order: &JobOrder| order.pipeline_ref == record.source_branch;

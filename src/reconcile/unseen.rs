@@ -28,7 +28,8 @@ pub(super) async fn unseen(
     }
     if now - since >= parts.unseen_after {
         let (state, sha) = (record.state, record.sha.clone());
-        record.enter(state, &Reason::Unseen(rfc3339(since)), sha.as_ref());
+        let unseen = if record.key.subject.is_branch() { Reason::BranchUnseen } else { Reason::Unseen };
+        record.enter(state, &unseen(rfc3339(since)), sha.as_ref());
     }
     keep(parts, &mut record, &mut saved).await?;
     Err(error.into())
