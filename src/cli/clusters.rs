@@ -1,6 +1,6 @@
 //! The clusters of the settings, connected; and what the settings say of previews on them, in the engine's words.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,17 @@ use crate::preview::Place;
 use crate::reconcile::{Links, OnCluster};
 use crate::render::kubernetes::{Exception, Exposure, ManifestRules, Tools};
 use crate::settings::{self, Access, Cluster, PodSecurityLevel};
+use crate::store::Store;
 use crate::telemetry::{Health, Warning};
 
 /// How long a revision may take to become ready, unless the settings say otherwise.
 const READY_WITHIN: Duration = Duration::from_mins(10);
+
+/// How often a cluster is asked whether all is well there.
+const WATCH: Duration = Duration::from_secs(30);
+
+/// The same while it is not: the end of it is worth knowing soon.
+const WATCH_TROUBLE: Duration = Duration::from_secs(5);
 
 /// How long a cluster may take to say what we may do.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -139,11 +146,19 @@ fn client(config: Config, access: &Access) -> kube::Result<Client> {
     Ok(builder.with_layer(&MapRequestLayer::new(shows)).build())
 }
 
-/// Tells of clusters that do not answer, or do not let us do what has to be done.
-pub(super) async fn watch(reached: Vec<Reached>, health: Health, every: Duration, stop: CancellationToken) {
+/// Tells of clusters that do not answer, or do not let us do what has to be done. Once one does, what failed is looked at
+/// again: a pause that has grown while it was away would go on for minutes.
+pub(super) async fn watch(
+    reached: Vec<Reached>,
+    health: Health,
+    store: Store,
+    clock: Clock,
+    stop: CancellationToken,
+) {
     // All is asked at first and while something is wrong; then one thing after the other, so that a quiet cluster stays so.
-    let (mut all_is_well, mut turns) = (false, VERBS.chunks(1).cycle());
+    let (mut troubled, mut turns) = (None::<BTreeSet<&str>>, VERBS.chunks(1).cycle());
     while !reached.is_empty() {
+        let all_is_well = troubled.as_ref().is_some_and(BTreeSet::is_empty);
         let verbs = turns.next().filter(|_| all_is_well).unwrap_or(&VERBS);
         let asked = reached.iter().map(|cluster| async move {
             let found = match &cluster.client {
@@ -153,7 +168,14 @@ pub(super) async fn watch(reached: Vec<Reached>, health: Health, every: Duration
             found.err().map(|why| (cluster.name.as_str(), why))
         });
         let found: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
-        all_is_well = found.is_empty();
+        let now: BTreeSet<_> = found.iter().map(|(name, _)| *name).collect();
+        let pause = if now.is_empty() { WATCH } else { WATCH_TROUBLE };
+        let before = troubled.replace(now.clone()).unwrap_or_default();
+        if !before.is_subset(&now)
+            && let Err(error) = store.begin_anew(clock.now()).await
+        {
+            tracing::error!(%error, "what failed while a cluster was away waits for its next try");
+        }
         let warnings = found.into_iter().map(|(name, why)| {
             let text = format!("cluster `{name}`: {why}");
             let remedy = "see that it runs and that its account may do what `greenroom install --print` lists; previews \
@@ -162,7 +184,7 @@ pub(super) async fn watch(reached: Vec<Reached>, health: Health, every: Duration
         });
         health.set("clusters", warnings.collect());
         tokio::select! {
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return,
         }
     }

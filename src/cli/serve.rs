@@ -269,7 +269,7 @@ impl Server {
         let beside = TaskTracker::new();
         beside.spawn(webhook::watch(hooks, health.clone(), every, settings.resync_interval, stop.clone()));
         beside.spawn(secrets.follow(settings.secret_files, stop.clone()));
-        beside.spawn(clusters::watch(reached, health.clone(), WATCH, stop.clone()));
+        beside.spawn(clusters::watch(reached, health.clone(), store.clone(), clock, stop.clone()));
         let (asked, watched, webhooks) = (stop.clone(), forge.clone(), health.clone());
         beside.spawn(async move { forge.watch_health(|found| health.set("gitlab", found), &asked).await });
         if let Some(every) = settings.watch_webhooks {

@@ -42,6 +42,10 @@ const RETRY: &str = "UPDATE work SET lease_until = 0, lease_owner = NULL, attemp
      run_at = CASE WHEN requested = $2 THEN $4 ELSE run_at END \
      WHERE key = $1 AND lease_owner = $3";
 
+const BEGIN_ANEW: &str = "UPDATE work SET requested = requested + 1, attempts = 0, \
+     run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END \
+     WHERE requested > done AND attempts > 0";
+
 /// Which work goes first. Within a lane the earlier time does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
@@ -178,6 +182,14 @@ impl Store {
             .execute(&self.write)
             .await
             .map_err(doing("put work back"))?;
+        self.wake.notify_waiters();
+        Ok(())
+    }
+
+    /// Asks for a look at whatever failed, at `now`, as if it had not failed before: what it failed of may be over.
+    pub async fn begin_anew(&self, now: i64) -> Result<(), Error> {
+        let begun = sqlx::query(BEGIN_ANEW).bind(now).execute(&self.write).await;
+        begun.map_err(doing("queue what failed"))?;
         self.wake.notify_waiters();
         Ok(())
     }

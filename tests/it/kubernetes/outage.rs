@@ -1,8 +1,11 @@
 //! The cluster fails: greenroom says so, forgets nothing, removes nothing, and goes on where it was.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use serde_json::json;
@@ -64,40 +67,50 @@ async fn the_api_server_dies_while_a_preview_is_stopped() {
 async fn the_api_server_freezes_while_a_preview_is_applied_and_while_it_is_stopped() {
     let Some(cluster) = Cluster::own().await else { return };
     let town = Town::start(&cluster, "stalled").await;
-    let other = town.ready("other", &App::works(1)).await;
+    let app = App::works(1);
+    let (other, goes) = (town.ready("other", &app).await, town.ready("goes", &app).await);
     let (freeze, asked) = (cluster.freeze_switch(), Arc::new(AtomicBool::new(false)));
     let frozen = asked.clone();
     let _admission = cluster
-        .asks_before_creating("deployments", &town.namespace(2), move |_| {
+        .asks_before_creating("deployments", &town.namespace(3), move |_| {
             if !asked.swap(true, Ordering::Relaxed) {
                 freeze();
             }
             Ok(())
         })
         .await;
-    let mr = town.open("feature", &App::works(1)).await;
+    let mr = town.open("feature", &app).await;
     town.pass(mr).await;
     until("it freezes when the Deployment is made", PATIENCE, || async {
         frozen.load(Ordering::Relaxed).then_some(())
     })
     .await;
-    town.says(mr, &["cluster `default`", "did not answer within"]).await;
+    town.world.gitlab.close(goes).await;
+    for mr in [mr, goes] {
+        town.says(mr, &["cluster `default`", "did not answer within"]).await;
+    }
+    assert_ne!(town.world.preview(goes).await.unwrap()["state"], "stopped");
     // What serves is none the worse for it.
     assert_eq!(town.world.preview(other).await.unwrap()["state"], "ready");
     cluster.thaw_api();
     town.world.becomes(mr, "ready").await;
-    town.serves(mr, &App::works(1)).await;
+    town.serves(mr, &app).await;
 
     cluster.freeze_api();
     town.world.gitlab.close(mr).await;
-    let told = town.says(mr, &["cluster `default`", "answer"]).await;
-    assert_ne!(told["state"], "stopped");
+    until("its removal begins", PATIENCE, || async {
+        let preview = town.world.preview(mr).await;
+        preview.is_some_and(|preview| preview["state"] == "stopping").then_some(())
+    })
+    .await;
     town.world.greenroom.restart().await;
-    assert_ne!(town.world.preview(mr).await.unwrap()["state"], "stopped");
+    assert_eq!(town.world.preview(mr).await.unwrap()["state"], "stopping");
     cluster.thaw_api();
-    town.world.becomes(mr, "stopped").await;
-    town.is_gone(mr).await;
-    town.serves(other, &App::works(1)).await;
+    for mr in [mr, goes] {
+        town.world.becomes(mr, "stopped").await;
+        town.is_gone(mr).await;
+    }
+    town.serves(other, &app).await;
     town.world.becomes(other, "ready").await;
     town.world.ends_well().await;
 }
@@ -109,11 +122,16 @@ async fn a_cluster_that_is_away_is_told_and_nothing_is_forgotten() {
     let (stays, goes) = (town.ready("stays", &App::works(1)).await, town.ready("goes", &App::works(1)).await);
     cluster.kill_api();
     town.world.gitlab.close(goes).await;
-    town.says(goes, &["cluster", "default"]).await;
+    town.says(goes, &["cluster `default`", "it cannot be reached"]).await;
     assert_ne!(town.world.preview(goes).await.unwrap()["state"], "stopped");
     // A start while it is away is a start.
     town.world.greenroom.restart().await;
     assert!(town.world.preview(stays).await.is_some());
+    warns(&town, "cluster `default`: it cannot be asked").await;
+    until("the removal has failed, as if for hours", PATIENCE, || async {
+        (town.world.greenroom.postpone(Duration::from_hours(1)).await > 0).then_some(())
+    })
+    .await;
 
     cluster.restart_api().await;
     town.world.becomes(goes, "stopped").await;

@@ -210,9 +210,7 @@ impl Greenroom {
 
     /// The same, of the preview whose name this SQL pattern matches.
     pub async fn age_named(&self, name: &str, by: Duration) {
-        sqlx::any::install_default_drivers();
-        let url = format!("sqlite://{}", self.data().join("greenroom.db").display());
-        let pool = sqlx::AnyPool::connect(&url).await.unwrap();
+        let pool = self.store().await;
         let document: String = sqlx::query_scalar("SELECT document FROM previews WHERE name LIKE $1")
             .bind(name)
             .fetch_one(&pool)
@@ -233,6 +231,26 @@ impl Greenroom {
             .await
             .unwrap();
         pool.close().await;
+    }
+
+    /// Has the next try of whatever has failed wait for longer, as after many failures; of how much that is.
+    pub async fn postpone(&self, by: Duration) -> u64 {
+        let pool = self.store().await;
+        let postponed = sqlx::query(
+            "UPDATE work SET run_at = run_at + $1, attempts = attempts + 20 WHERE attempts > 0 AND lease_until = 0",
+        )
+        .bind(i64::try_from(by.as_millis()).unwrap())
+        .execute(&pool)
+        .await
+        .unwrap();
+        pool.close().await;
+        postponed.rows_affected()
+    }
+
+    async fn store(&self) -> sqlx::AnyPool {
+        sqlx::any::install_default_drivers();
+        let url = format!("sqlite://{}", self.data().join("greenroom.db").display());
+        sqlx::AnyPool::connect(&url).await.unwrap()
     }
 
     /// The store is lost; what the engine has is not.

@@ -138,7 +138,7 @@ const SAID: &str = r#".spec.containers.[].image | capture("/kubelet-says-(?<word
 /// started again.
 pub fn configuration(log: &Path, previous: &Path) -> String {
     let mut documents: Vec<_> = Says::ALL.into_iter().map(says).collect();
-    documents.extend([node_starts(), node_lives_on(), pod_is_ready(), job_is_done(), pod_is_deleted()]);
+    documents.extend([node_starts(), pod_is_ready(), job_is_done(), pod_is_deleted()]);
     documents.push(json!({
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
         "kind": "ClusterLogs",
@@ -286,14 +286,6 @@ fn pod_is_deleted() -> Value {
 fn node_starts() -> Value {
     let next = json!({ "statusTemplate": format!("{}phase: Running\n", node_status()) });
     stage("node-starts", "Node", &[is_not(READY, "True")], &next)
-}
-
-/// Beside its lease, which kwok renews by itself.
-fn node_lives_on() -> Value {
-    let mut stage =
-        stage("node-lives-on", "Node", &[is(READY, "True")], &json!({ "statusTemplate": node_status() }));
-    stage["spec"]["delay"] = json!({ "durationMilliseconds": 20_000 });
-    stage
 }
 
 fn node_status() -> String {

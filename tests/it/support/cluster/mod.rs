@@ -180,6 +180,9 @@ impl Cluster {
             format!("--service-account-private-key-file={private}"),
             format!("--root-ca-file={ca}"),
             "--concurrent-namespace-syncs=50".to_owned(),
+            // No node is ever NotReady, however long the API server is away or everybody slow: pods would stay unready for
+            // good, which a kubelet would mend and kwok does not.
+            "--node-monitor-grace-period=24h".to_owned(),
         ];
         let controllers = program("kube-controller-manager", &[&unhurried[..], &of_controllers].concat());
         let scheduler = program("kube-scheduler", &unhurried);
@@ -188,8 +191,8 @@ impl Cluster {
             &[
                 format!("--config={kwok}"),
                 "--manage-all-nodes=true".to_owned(),
-                // Without leases every node is NotReady after 40 s.
-                "--node-lease-duration-seconds=40".to_owned(),
+                // Nobody asks for them, see above.
+                "--node-lease-duration-seconds=0".to_owned(),
                 format!("--server-address={kubelets}"),
                 format!("--node-ip={}", kubelets.ip()),
                 format!("--node-port={}", kubelets.port()),

@@ -1,0 +1,108 @@
+//! What holds for all verbs: help, manual pages, completions, and readers that go away.
+
+use std::{fs, process::Stdio};
+
+use insta::assert_snapshot;
+
+use super::{Shell, child, shown};
+
+const VERBS: [&str; 26] = [
+    "serve",
+    "demo",
+    "sandbox",
+    "check",
+    "init",
+    "install",
+    "render",
+    "deploy",
+    "connect",
+    "list",
+    "why",
+    "open",
+    "logs",
+    "plan",
+    "stop",
+    "refresh",
+    "sleep",
+    "wake",
+    "doctor",
+    "health",
+    "brake",
+    "adopt",
+    "schema",
+    "defaults",
+    "completions",
+    "man",
+];
+
+#[test]
+fn help_is_there_for_every_verb() {
+    let shell = Shell::new();
+    assert_snapshot!("help", shell.reads(&["--help"]));
+    for verb in VERBS {
+        assert_snapshot!(format!("help_of_{verb}"), shell.reads(&[verb, "--help"]));
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    assert_eq!(Shell::new().reads(&["--version"]), format!("greenroom {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn what_is_no_verb_is_a_mistake_in_usage() {
+    let shell = Shell::new();
+    for args in [&[][..], &["preview"], &["serve", "--port", "80"], &["completions", "tcsh"], &["sandbox"]] {
+        let (code, stdout, stderr) = shell.runs(args);
+        assert_eq!((code, &*stdout), (2, ""), "{args:?}");
+        assert!(stderr.contains("Usage:") || stderr.contains("For more information"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn shells_complete_every_verb() {
+    let shell = Shell::new();
+    for kind in ["bash", "zsh", "fish"] {
+        let script = shell.reads(&["completions", kind]);
+        for verb in VERBS {
+            assert!(script.contains(verb), "{kind} does not know {verb}");
+        }
+    }
+}
+
+#[test]
+fn every_verb_has_a_manual_page() {
+    let shell = Shell::new();
+    let page = shell.reads(&["man"]);
+    assert!(page.contains(".TH greenroom 1"), "{page}");
+    assert_eq!(shell.reads(&["man", "--to", "new/pages"]), "");
+    let read = |name: &str| fs::read_to_string(shell.0.path().join("new/pages").join(name)).unwrap();
+    assert_eq!(read("greenroom.1"), page);
+    for verb in VERBS {
+        assert!(page.contains(&format!("greenroom\\-{verb}(1)")), "{verb}: {page}");
+        let page = read(&format!("greenroom-{verb}.1"));
+        assert!(page.contains(&format!("\\fBgreenroom {verb}\\fR")), "{page}");
+    }
+    shell.writes("file", "");
+    assert_snapshot!(shown(shell.runs(&["man", "--to", "file"])));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let shell = Shell::new();
+    for args in [
+        &["schema"][..],
+        &["defaults"],
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["serve", "--help"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = child(&shell, args, writer, Stdio::piped());
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+        assert_eq!((child.wait().unwrap().code(), &*said), (Some(0), ""), "{args:?}");
+    }
+}

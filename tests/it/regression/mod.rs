@@ -1,0 +1,6 @@
+//! What once went wrong, each as a conversation.
+
+mod calls;
+mod deploys;
+mod environments;
+mod lifetimes;
