@@ -9,6 +9,7 @@ mod own;
 mod plan;
 mod render;
 mod tokens;
+mod trouble;
 
 use std::{
     fs,
