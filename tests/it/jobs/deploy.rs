@@ -71,6 +71,21 @@ async fn the_next_push_is_deployed_by_its_own_job_and_the_older_one_is_turned_aw
 }
 
 #[tokio::test]
+async fn of_what_one_job_sends_the_last_counts() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let job = world.pipeline_with_jobs(mr).await;
+    for text in ["half of it", "all of it", "half of it"] {
+        let ended = world.job_verb(job.deploy, mr, &["deploy", site(text).path().to_str().unwrap()]).await;
+        assert_eq!(ended.code, 0, "{}", ended.all());
+        // What the job was told is true at once.
+        world.shows(mr, text).await;
+    }
+    world.gitlab.act(&format!("jobs/{}", job.deploy), json!({ "status": "success" })).await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
 async fn a_merged_results_pipeline_deploys_the_head_that_it_merged() {
     let world = World::start().await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;

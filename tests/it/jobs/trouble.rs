@@ -82,6 +82,7 @@ async fn what_is_not_decided_in_time_or_refused_stands_in_the_report() {
     assert_eq!(ended.code, 2, "{}", ended.all());
     let (kind, why) = told(&status);
     assert!(kind == NonSuccessKind::Error && why.contains("GREENROOM_ID_TOKEN"), "{why}");
+    world.becomes(1, "ready").await;
     world.shows(1, "in trouble").await;
 }
 
@@ -139,4 +140,32 @@ async fn an_answer_that_breaks_off_is_asked_for_again() {
     between.abort();
     assert_eq!(ended.code, 0, "{}", ended.all());
     world.shows(1, "in trouble").await;
+}
+
+#[tokio::test]
+async fn requests_that_are_not_as_the_routes_take_them_are_refused_in_words() {
+    let world = World::start().await;
+    let token = a_job(&world).await;
+    let bearer = format!("Bearer {token}");
+    let asks = async |request: reqwest::RequestBuilder| {
+        let answer = request.header("authorization", &bearer).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let problem: Value = answer.json().await.expect("a problem in JSON");
+        (status, problem["detail"].as_str().expect("a reason").to_owned())
+    };
+    // What is sent is never passed over: the job would deploy something else than it meant to.
+    for kind in ["text/html", "application/zip; charset=binary", "application/gzip"] {
+        let post = world.greenroom.post("/api/v1/jobs/deploy?mr=1").header("content-type", kind).body("PK");
+        let (status, why) = asks(post).await;
+        assert_eq!(status, 415, "{kind}: {why}");
+        assert!(why.contains("application/zip"), "{why}");
+    }
+    let (status, why) = asks(world.greenroom.post("/api/v1/jobs/deploy?mr=1&mr=2")).await;
+    assert_eq!((status, why.contains("duplicate field")), (400, true), "{why}");
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let events = world.greenroom.url().join("/api/v1/jobs/previews/42/first/events").unwrap();
+    let (status, why) = asks(http.get(events)).await;
+    assert_eq!((status, why.contains("first")), (400, true), "{why}");
+    let known = world.preview(1).await;
+    assert!(known.is_none_or(|preview| !preview.to_string().contains("asked for a deploy")));
 }
