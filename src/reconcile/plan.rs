@@ -59,11 +59,18 @@ fn is_settled(target: &Target, record: &Preview, status: &Status) -> bool {
         return true;
     }
     let known = release.settings == target.settings || release.job_id == Release::UNKNOWN_JOB;
-    let same = here && known && release.is_of(&target.sha, target.job_id);
+    let same =
+        here && known && release.is_of(&target.sha, target.job_id) && !has_other_files(record, release);
     // After a trouble of the engine's own the same order is worth another try.
     let pending = matches!(pending(release, status), Some(Progress::Working | Progress::Failed(_)));
     // What somebody else has changed is put back by the same order.
     same && status.drifted.is_empty() && (release.failure.is_some() || serves(release, status) || pending)
+}
+
+/// Whether the very job that made the release has sent other files since.
+fn has_other_files(record: &Preview, release: &Release) -> bool {
+    let sent = record.order.as_ref().and_then(|order| order.upload_of(&release.sha, release.job_id));
+    sent.is_some_and(|digest| release.was_submitted() && release.digest != digest)
 }
 
 fn serves(release: &Release, status: &Status) -> bool {

@@ -80,6 +80,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
     };
     jobs::configure(config);
     config
+        .app_data(web::PathConfig::default().error_handler(|error, _| not_read(&error)))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| not_read(&error)))
         .service(at("/livez", get().to(livez)))
         .service(at("/readyz", get().to(readyz)))
         .service(at("/metrics", get().to(metrics)))
@@ -98,6 +100,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(asked("wake", web::post().to(previews::wake)))
         .service(asked("plan", web::post().to(plan::plan)))
         .default_service(web::to(async || Problem::not_found("there is nothing at this address").response()));
+}
+
+/// Answers a request whose path or query is not as a route takes it.
+fn not_read(error: &impl ToString) -> actix_web::Error {
+    Problem::bad_request(error.to_string()).into()
 }
 
 /// Answers a request that leaves open which host it is for.

@@ -49,6 +49,11 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail)
     }
 
+    /// 415.
+    pub fn unsupported(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type", detail)
+    }
+
     /// 403: not from there.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", detail)

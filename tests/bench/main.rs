@@ -14,6 +14,7 @@
 mod bare;
 mod figures;
 mod gitlab;
+mod image;
 mod intake;
 mod jobs;
 mod kubernetes;
@@ -36,7 +37,7 @@ use std::path::Path;
 use figures::Table;
 
 /// What can be measured, in this order.
-const PARTS: [&str; 5] = ["intake", "latency", "projects", "kubernetes", "jobs"];
+const PARTS: [&str; 6] = ["intake", "latency", "projects", "kubernetes", "jobs", "image"];
 
 fn main() -> anyhow::Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).filter(|given| !given.starts_with("--")).collect();
@@ -57,6 +58,7 @@ fn main() -> anyhow::Result<()> {
             "latency" => previews::latency(scratch, &mut table)?,
             "kubernetes" => kubernetes::measure(scratch, &mut table)?,
             "jobs" => jobs::measure(scratch, &mut table)?,
+            "image" => image::measure(&mut table)?,
             _ => previews::projects(scratch, &mut table)?,
         }
     }

@@ -1,9 +1,11 @@
 //! A folder as a zip archive: the same files make the same archive, so that a repeated request is known for one.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use tempfile::NamedTempFile;
 use zip::write::SimpleFileOptions;
 use zip::{DateTime, ZipWriter};
@@ -28,8 +30,13 @@ pub(super) fn pack(folder: &Path) -> Result<Packed, Failure> {
     let options = SimpleFileOptions::default().last_modified_time(DateTime::default()).large_file(true);
     for path in &files {
         let name = path.strip_prefix(folder).unwrap_or(path);
-        zip.start_file_from_path(name, options)?;
-        io::copy(&mut File::open(path)?, &mut zip)?;
+        if name.to_str().is_none() {
+            return Err(cannot_read(path, "its name is not UTF-8"));
+        }
+        let mut from = File::open(path).map_err(|error| cannot_read(path, error))?;
+        let told = || format!("cannot pack `{}`", path.display());
+        zip.start_file_from_path(name, options).with_context(told)?;
+        io::copy(&mut from, &mut zip).with_context(told)?;
     }
     let bytes = zip.finish()?.metadata()?.len();
     Ok(Packed { file, files: files.len(), bytes })
@@ -40,12 +47,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(at) = folders.pop() {
-        let entries = fs::read_dir(&at).map_err(|error| {
-            Failure::Findings(format!("error: the folder `{}` cannot be read: {error}", at.display()))
-        })?;
-        for entry in entries {
-            let entry = entry?;
-            let kind = entry.file_type()?;
+        for entry in fs::read_dir(&at).map_err(|error| cannot_read(&at, error))? {
+            let entry = entry.map_err(|error| cannot_read(&at, error))?;
+            let kind = entry.file_type().map_err(|error| cannot_read(&entry.path(), error))?;
             if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() {
@@ -62,8 +66,15 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
+fn cannot_read(path: &Path, why: impl Display) -> Failure {
+    Failure::Findings(format!("error: `{}` cannot be read: {why}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
@@ -92,5 +103,13 @@ mod tests {
         assert!(refused(&folder.path().join("gone")).contains("cannot be read"));
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
         assert!(refused(folder.path()).contains("is a link"));
+    }
+
+    #[test]
+    fn a_name_that_no_link_could_have_is_refused_with_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(OsStr::from_bytes(b"caf\xe9.html")), "").unwrap();
+        let Err(Failure::Findings(why)) = pack(folder.path()) else { panic!("it is refused") };
+        assert!(why.contains("/caf\u{fffd}.html` cannot be read: its name is not UTF-8"), "{why}");
     }
 }

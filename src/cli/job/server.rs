@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::redirect::Policy;
 use reqwest::{Body, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -32,7 +33,9 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(access: ServerAccess) -> Result<Self, Failure> {
-        let http = Outgoing::new(&access.roots, |http| http.connect_timeout(CONNECT).read_timeout(SILENCE))?;
+        let http = Outgoing::new(&access.roots, |http| {
+            http.connect_timeout(CONNECT).read_timeout(SILENCE).redirect(Policy::none())
+        })?;
         Ok(Self { http, url: access.server, token: access.id_token })
     }
 
@@ -54,9 +57,12 @@ impl Server {
                     .header(CONTENT_LENGTH, packed.bytes)
                     .body(Body::wrap_stream(ReaderStream::new(file)));
             }
-            self.answered(request).await
+            let answer = self.answered(request).await?.bytes().await.map_err(|error| self.away(error))?;
+            serde_json::from_slice(&answer).map_err(|error| {
+                Failure::Failed(anyhow!("{} gave no answer of greenroom's: {error}", self.url))
+            })
         };
-        Ok(self.patiently(send).await?.json().await?)
+        self.patiently(send).await
     }
 
     /// Reads something.
@@ -65,10 +71,10 @@ impl Server {
         self.patiently(async || self.answered(self.http.to(&url).get(url.clone())).await).await
     }
 
-    async fn patiently<F: Future<Output = Result<Response, Failure>>>(
+    async fn patiently<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         send: impl FnMut() -> F,
-    ) -> Result<Response, Failure> {
+    ) -> Result<T, Failure> {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(500))
             .with_max_delay(Duration::from_secs(30))
@@ -82,19 +88,28 @@ impl Server {
         let answer = request.bearer_auth(self.token.expose_secret()).send().await.map_err(|error| {
             match certificate_refused(&error) {
                 Some(why) => Failure::Failed(anyhow!("{server} was not asked: {why}")),
-                None => Failure::Unavailable(
-                    anyhow!(error.without_url()).context(format!("{server} does not answer")),
-                ),
+                None => self.away(error),
             }
         })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
         }
+        if let Some(to) = answer.headers().get(LOCATION).filter(|_| status.is_redirection()) {
+            let to = String::from_utf8_lossy(to.as_bytes());
+            return Err(Failure::Failed(anyhow!(
+                "{server} sends elsewhere, to `{to}`: set GREENROOM_SERVER (the include's input `server`) to where greenroom \
+                 itself answers"
+            )));
+        }
         let body: Value = answer.json().await.unwrap_or_default();
         let detail = body["detail"].as_str().unwrap_or("no reason was given").to_owned();
         let error = anyhow!(detail).context(format!("{server} answered {status}"));
         let later = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         Err(if later { Failure::Unavailable(error) } else { Failure::Failed(error) })
+    }
+
+    fn away(&self, error: reqwest::Error) -> Failure {
+        Failure::Unavailable(anyhow!(error.without_url()).context(format!("{} does not answer", self.url)))
     }
 }

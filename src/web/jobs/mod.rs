@@ -98,9 +98,14 @@ async fn deploy(
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let Caller(claims) = caller;
+    let sends = request.headers().get(CONTENT_TYPE);
+    if sends.is_some_and(|kind| kind != "application/zip") {
+        return Err(Problem::unsupported(
+            "files are sent as `Content-Type: application/zip`, or none at all",
+        ));
+    }
     let admitted = desk.jobs.admit_deploy(&claims, &named.iids()?).await?;
-    let sends = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/zip");
-    let upload = if sends {
+    let upload = if sends.is_some() {
         sweep(&desk).await;
         Some(desk.uploads.receive(body).await?)
     } else {

@@ -395,6 +395,10 @@ async fn what_a_job_alone_lacks_is_named_together_and_what_is_away_is_worth_anot
     let (code, text) = told(of_server.env("GREENROOM_ENGINE", "static").output().await.unwrap());
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("GREENROOM_ENGINE") && text.contains("GREENROOM_SERVER"), "{text}");
+    let mut of_fork = job.command(&["deploy"], &pipeline, pipeline.deploy);
+    let (code, text) = told(of_fork.env("CI_MERGE_REQUEST_PROJECT_ID", "77").output().await.unwrap());
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("a fork's pipeline deploys nothing"), "{text}");
     let mut nobody = job.command(&["deploy"], &pipeline, pipeline.deploy);
     let (code, text) = told(nobody.env_remove("GREENROOM_INSTANCE").output().await.unwrap());
     assert_eq!(code, Some(2), "{text}");

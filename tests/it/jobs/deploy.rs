@@ -71,6 +71,40 @@ async fn the_next_push_is_deployed_by_its_own_job_and_the_older_one_is_turned_aw
 }
 
 #[tokio::test]
+async fn of_two_pipelines_of_one_head_the_newer_ones_job_deploys() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let jobs = json!([{ "name": DEPLOY, "status": "running" }]);
+    let of_branch = world.gitlab.act("pipelines", json!({ "ref": "feature", "jobs": jobs })).await;
+    let older = of_branch["jobs"][0]["id"].as_u64().unwrap();
+    let newer = world.pipeline_with_jobs(mr).await.deploy;
+    for (job, text) in [(older, "of the branch"), (newer, "of the merge request")] {
+        let ended = world.job_verb(job, mr, &["deploy", site(text).path().to_str().unwrap()]).await;
+        assert_eq!(ended.code, 0, "{}", ended.all());
+        world.shows(mr, text).await;
+    }
+    let ended = world.job_verb(older, mr, &["deploy", site("too late").path().to_str().unwrap()]).await;
+    assert_eq!(ended.code, 1, "{}", ended.all());
+    assert!(ended.stderr.contains("is newer, and deploys merge request !1 already"), "{}", ended.all());
+    world.shows(mr, "of the merge request").await;
+}
+
+#[tokio::test]
+async fn of_what_one_job_sends_the_last_counts() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let job = world.pipeline_with_jobs(mr).await;
+    for text in ["half of it", "all of it", "half of it"] {
+        let ended = world.job_verb(job.deploy, mr, &["deploy", site(text).path().to_str().unwrap()]).await;
+        assert_eq!(ended.code, 0, "{}", ended.all());
+        // What the job was told is true at once.
+        world.shows(mr, text).await;
+    }
+    world.gitlab.act(&format!("jobs/{}", job.deploy), json!({ "status": "success" })).await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
 async fn a_merged_results_pipeline_deploys_the_head_that_it_merged() {
     let world = World::start().await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;

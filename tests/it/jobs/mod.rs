@@ -10,6 +10,7 @@ mod own;
 mod plan;
 mod render;
 mod tokens;
+mod trouble;
 
 use std::{
     fs,
