@@ -75,12 +75,17 @@ fn says_when_nobody_listens() {
 
 #[test]
 fn says_how_to_name_a_merge_request() {
-    for nonsense in ["nonsense", "acme/web", "acme/web!", "!1", "acme/web!one", "acme/web!-1"] {
+    for nonsense in
+        ["nonsense", "acme/web", "acme/web!", "!1", "acme/web!one", "acme/web!-1", "acme/web@", "@x"]
+    {
         let (code, stdout, stderr) = Shell::new().runs(&["why", nonsense]);
         assert_eq!((code, &*stdout), (2, ""), "{nonsense}");
         assert_eq!(
             stderr,
-            format!("error: `{nonsense}` names no merge request\nhint: write it as `acme/web!7`\n")
+            format!(
+                "error: `{nonsense}` names no merge request\nhint: write it as `acme/web!7`, or a branch without one as \
+                 `acme/web@feature`\n"
+            )
         );
     }
 }

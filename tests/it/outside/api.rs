@@ -51,6 +51,7 @@ async fn previews_are_listed_with_their_facts() {
     world.becomes(mr, "waiting").await;
     world.rests().await;
     assert_snapshot!(shape(&list(&world).await[0]), @"
+branch: text
 cluster: null
 created_at: time
 engine: text
@@ -64,6 +65,7 @@ reason: text
 serving: null
 sha: text
 state: text
+subject: text
 updated_at: time
 url: text
 ");
@@ -73,6 +75,7 @@ url: text
     world.rests().await;
     let listed = &list(&world).await[0];
     assert_snapshot!(shape(listed), @"
+branch: text
 cluster: null
 created_at: time
 engine: text
@@ -86,6 +89,7 @@ reason: text
 serving: {sha: text, since: time}
 sha: text
 state: text
+subject: text
 updated_at: time
 url: text
 ");
@@ -94,6 +98,8 @@ url: text
         ("project_id", Gitlab::PROJECT.into()),
         ("project_path", "acme/web".into()),
         ("mr_iid", mr.into()),
+        ("subject", mr.to_string().into()),
+        ("branch", "feature".into()),
         ("name", "web-42-mr-1".into()),
         ("state", "ready".into()),
         ("sha", head.clone()),
@@ -119,6 +125,7 @@ async fn one_preview_is_told_with_decision_and_history() {
     assert_snapshot!(shape(&preview), @"
 asked: null
 asleep_since: null
+branch: text
 checks: []
 cluster: null
 created_at: time
@@ -139,6 +146,7 @@ reason: text
 serving: {sha: text, since: time}
 sha: text
 state: text
+subject: text
 trouble: null
 updated_at: time
 url: text
