@@ -11,7 +11,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn a_download_may_take_longer_than_a_call() {
-    let world = World::start_with(&[("GREENROOM_GITLAB_TIMEOUT", "1s")]).await;
+    let world = World::start_with(&[("GREENROOM_GITLAB_TIMEOUT", "5s")]).await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     let storage = slow_storage(&zip(&page("slow"))).await;
     world.wire.on("GET", "*/artifacts").answer(302, &[("location", &storage)], "");
@@ -92,7 +92,7 @@ async fn slow_storage(file: &[u8]) -> String {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", file.len());
         stream.write_all(head.as_bytes()).await.unwrap();
         for part in file.chunks(file.len().div_ceil(4)) {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
             let _ = stream.write_all(part).await;
         }
     });
