@@ -178,9 +178,7 @@ pub(super) async fn watch(
         }
         let warnings = found.into_iter().map(|(name, why)| {
             let text = format!("cluster `{name}`: {why}");
-            let remedy = "see that it runs and that its account may do what `greenroom install --print` lists; previews \
-                          on other clusters go on";
-            Warning::new("cluster", text, remedy)
+            Warning::new("cluster", text, format!("{REMEDY}; previews on other clusters go on"))
         });
         health.set("clusters", warnings.collect());
         tokio::select! {
@@ -188,6 +186,28 @@ pub(super) async fn watch(
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// What helps where a cluster does not answer or lets us do too little.
+pub(super) const REMEDY: &str =
+    "see that it runs and that its account may do what `greenroom install --print` lists";
+
+/// Asks each cluster of the settings, once: its name, and why previews cannot run there, if they cannot.
+pub(super) async fn ask<'a>(clusters: &'a [Cluster], roots: &Roots) -> Vec<(&'a str, Option<String>)> {
+    let mut all = Vec::new();
+    for cluster in clusters {
+        let client = match config(&cluster.access, roots).await {
+            Ok(Some(config)) => client(config, &cluster.access).map_err(|error| error.to_string()),
+            Ok(None) => continue,
+            Err(why) => Err(why),
+        };
+        let asked = match client {
+            Ok(client) => permitted(&client, &VERBS).await,
+            Err(why) => Err(format!("there is no way to it ({}): {why}", cluster.origin)),
+        };
+        all.push((cluster.name.as_str(), asked.err()));
+    }
+    all
 }
 
 /// What we have to be allowed to do with namespaces, without which nothing works.

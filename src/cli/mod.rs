@@ -206,6 +206,10 @@ pub fn main() -> ExitCode {
         Verb::Adopt(flags) => run(adopt::run(flags)),
     };
     match ended {
+        Ok(()) if output::is_lost() => {
+            output::prose("error: stdout cannot be written, so a part of what was asked for is missing");
+            ExitCode::from(1)
+        }
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(error)) => {
             output::prose(&format!("error: {}", told(&error)));

@@ -1,11 +1,22 @@
-//! Printing: data to stdout, prose to stderr. A reader that went away (`| head`) is no error.
+//! Printing: data to stdout, prose to stderr. A reader that went away (`| head`) is no error; a disk that is full is one.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static LOST: AtomicBool = AtomicBool::new(false);
 
 /// A line of what was asked for, to stdout.
 pub(super) fn data(text: &str) {
     let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    if written.is_err_and(|error| error.kind() != ErrorKind::BrokenPipe) {
+        LOST.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a part of what was asked for could not be written.
+pub(super) fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// A line for people, to stderr.

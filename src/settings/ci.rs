@@ -177,10 +177,15 @@ pub fn job_settings(
     let config = config.or_else(|| read.as_ref().ok()?.greenroom_config.clone());
     let layers = Layers::read(config.as_deref(), Layer::default(), &mut problems);
     let mut reader = Reader { layers, problems };
-    let variables = read.unwrap_or_else(|error| {
-        reader.problem("the job's variables", &format!("cannot be read ({error})"), "let GitLab set `CI_*`");
-        Variables::default()
-    });
+    let variables = match read {
+        Ok(variables) => variables,
+        // Nothing else can be said: all others would seem not to be set.
+        Err(error) => {
+            let problem = format!("cannot be read ({error})");
+            reader.problem("the job's variables", &problem, "let GitLab set `CI_*`");
+            return Err(Problems(reader.problems));
+        }
+    };
     let named = variables.greenroom_server.as_deref().filter(|text| *text != NO_SERVER);
     let way = if server.is_none() && named.is_none() && variables.greenroom_instance.is_some() {
         reader.alone(&variables).map(|settings| Way::Alone(Box::new(settings)))

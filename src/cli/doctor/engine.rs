@@ -1,10 +1,21 @@
 //! What previews run on. Each engine that the settings can name has its checks here.
 
 use super::Check;
+use crate::cli::clusters;
 use crate::settings::Settings;
 
-pub(super) fn checks(settings: &Settings) -> Vec<Check> {
-    vec![static_site(settings)]
+pub(super) async fn checks(settings: &Settings) -> Vec<Check> {
+    let mut all = vec![static_site(settings)];
+    for (name, trouble) in clusters::ask(&settings.clusters, &settings.roots).await {
+        all.push(match trouble {
+            None => Check::ok(
+                "engine",
+                format!("cluster `{name}` answers, and greenroom may make namespaces there"),
+            ),
+            Some(why) => Check::wrong("engine", format!("cluster `{name}`: {why}"), clusters::REMEDY),
+        });
+    }
+    all
 }
 
 /// The folder that holds the releases.

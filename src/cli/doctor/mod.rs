@@ -134,6 +134,6 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
 async fn checks(settings: &Settings, projects: &[String]) -> Vec<Check> {
     let mut all = gitlab::checks(settings, projects).await;
     all.extend(domain::checks(settings).await);
-    all.extend(engine::checks(settings));
+    all.extend(engine::checks(settings).await);
     all
 }

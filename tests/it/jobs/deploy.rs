@@ -270,6 +270,12 @@ async fn what_a_job_lacks_is_named_together_and_a_server_that_is_away_is_worth_a
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("GREENROOM_SERVER") && told.contains("GREENROOM_ID_TOKEN"), "{told}");
 
+    let mut odd = world.verb_command(&["deploy", folder], 1, "x");
+    let output = odd.env("CI_MERGE_REQUEST_IID", "seven").output().await.unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("CI_MERGE_REQUEST_IID") && !told.contains("is not set"), "{told}");
+
     let output = world.verb_command(&["deploy", "nowhere"], 1, "x").output().await.unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Jobs, alone::Lone};
@@ -243,6 +243,34 @@ async fn a_team_without_a_server_includes_it_with_an_instance() {
 
 async fn finish(world: &World, jobs: Jobs) {
     world.gitlab.act(&format!("jobs/{}", jobs.deploy), json!({ "status": "success" })).await;
+}
+
+/// GitLab starts the stop job where the deploy job ran, and by itself only if it needs nothing that may be gone.
+#[test]
+fn the_stop_job_is_where_the_deploy_job_is_and_needs_nothing() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let include = fs::read_to_string(root.join("ci/greenroom.gitlab-ci.yml")).unwrap();
+    let (_, jobs) = include.split_once("\n---\n").expect("two documents");
+    let jobs: Value = serde_saphyr::from_str(jobs).unwrap();
+    let [deploy, stop, prepare] =
+        ["deploy", "stop", "prepare"].map(|job| &jobs[format!("$[[ inputs.{job}_job ]]")]);
+    let mut manual = deploy["rules"].clone();
+    let last = manual.as_array_mut().unwrap().last_mut().unwrap();
+    (last["when"], last["allow_failure"]) = (json!("manual"), json!(true));
+    assert_eq!(stop["rules"], manual);
+    assert_eq!(stop["stage"], deploy["stage"]);
+    assert_eq!(stop["environment"]["name"], deploy["environment"]["name"]);
+    assert_eq!(stop["environment"]["action"], "stop");
+    assert_eq!(stop["variables"]["GIT_STRATEGY"], "none", "the branch may be gone");
+    assert_eq!(
+        (&stop["dependencies"], &stop["needs"]),
+        (&json!([]), &Value::Null),
+        "artifacts may have expired"
+    );
+    assert_eq!(deploy["interruptible"], false);
+    assert_eq!(deploy["resource_group"], deploy["environment"]["name"]);
+    // GitLab makes no deployment for this one.
+    assert_eq!(prepare["environment"]["action"], "prepare");
 }
 
 #[test]

@@ -61,6 +61,12 @@ async fn only_a_token_that_gitlab_made_for_this_server_and_this_job_counts() {
     assert_eq!(asks(&world, &job.mr.to_string(), &right).await.0, 202);
     // GitLab itself finds the merge request of a branch.
     assert_eq!(asks(&world, "", &right).await.0, 202);
+    // What the job says of its environment leads nowhere.
+    let elsewhere = json!({ "claims": { "environment": "review/mr-9", "environment_action": "start" } });
+    let elsewhere = world.id_token(job.deploy, elsewhere).await;
+    assert_eq!(asks(&world, &job.mr.to_string(), &elsewhere).await.0, 202);
+    let (status, why) = asks(&world, "9", &elsewhere).await;
+    assert_eq!((status, why.contains("is none of merge request !9")), (403, true), "{why}");
 }
 
 #[tokio::test]

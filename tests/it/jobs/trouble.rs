@@ -96,6 +96,14 @@ async fn a_merge_train_is_skipped_in_every_way_of_telling() {
     assert_eq!(ended.dotenv, "GREENROOM_STATE=skipped\n");
     let shown: Value = serde_json::from_str(&ended.stdout).expect("JSON alone on stdout");
     assert_eq!((&shown["outcome"], &shown["state"]), (&json!("done"), &json!("skipped")));
+
+    // Whoever reads the outcome from a file has to know that it is not there.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut verb = world.verb_command(&["deploy", "--output", "json"], 1, "x");
+    let output = verb.envs(variables).stdout(full).spawn().unwrap().wait_with_output().await.unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("stdout cannot be written"), "{told}");
 }
 
 #[tokio::test]
@@ -168,4 +176,43 @@ async fn requests_that_are_not_as_the_routes_take_them_are_refused_in_words() {
     assert_eq!((status, why.contains("first")), (400, true), "{why}");
     let known = world.preview(1).await;
     assert!(known.is_none_or(|preview| !preview.to_string().contains("asked for a deploy")));
+}
+
+#[tokio::test]
+async fn a_folder_that_is_larger_than_an_artifact_may_be_is_refused() {
+    let world = World::start_with(&[("GREENROOM_ARTIFACT_MAX_MIB", "1")]).await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let job = world.pipeline_with_jobs(mr).await;
+    let folder = site("too large");
+    let noise: Vec<u8> = (0..100_000).flat_map(|_| uuid::Uuid::new_v4().into_bytes()).collect();
+    fs::write(folder.path().join("noise"), noise.repeat(8)).unwrap();
+    let ended = world.job_verb(job.deploy, mr, &["deploy", folder.path().to_str().unwrap()]).await;
+    assert_eq!(ended.code, 1, "{}", ended.all());
+    assert!(ended.stderr.contains("the archive is larger than 1 MiB"), "{}", ended.all());
+    assert_eq!(
+        fs::read_dir(world.greenroom.data().join("uploads")).unwrap().count(),
+        0,
+        "nothing stays of it"
+    );
+}
+
+#[tokio::test]
+async fn sections_are_gitlabs_and_colours_are_where_they_are_shown() {
+    let world = World::start().await;
+    let folder = site("x");
+    let prints = async |with: &[(&str, &str)]| {
+        let mut verb = world.verb_command(&["deploy", folder.path().to_str().unwrap()], 1, "nonsense");
+        let output = verb.env_remove("GITLAB_CI").envs(with.iter().copied()).output().await.unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plain = prints(&[]).await;
+    assert!(plain.starts_with("Deploying the preview\n1 files, "), "{plain:?}");
+    assert!(!plain.contains('\x1b'), "{plain:?}");
+    let gitlab = prints(&[("GITLAB_CI", "true")]).await;
+    assert!(
+        gitlab.contains("section_start:") && gitlab.contains("\x1b[1mDeploying the preview\x1b[0m"),
+        "{gitlab:?}"
+    );
+    let grey = prints(&[("GITLAB_CI", "true"), ("NO_COLOR", "1")]).await;
+    assert!(grey.contains("section_start:") && !grey.contains("\x1b[1m"), "{grey:?}");
 }

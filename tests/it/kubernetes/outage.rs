@@ -1,6 +1,7 @@
 //! The cluster fails: greenroom says so, forgets nothing, removes nothing, and goes on where it was.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -177,6 +178,23 @@ async fn an_account_that_may_too_little_is_told_what_it_lacks() {
     town.pass(mr).await;
     town.says(mr, &["greenroom's account lacks a right (403)", "namespaces", "accounts:reader"]).await;
     warns(&town, "cluster `default`: it does not let greenroom create namespaces").await;
+
+    // The doctor asks for itself, with whatever settings it is given.
+    let server = town.world.greenroom.url().to_string();
+    let doctor = async |kubeconfig: &Path| {
+        let settings = [("GREENROOM_KUBECONFIG", kubeconfig.to_str().unwrap())];
+        town.world.greenroom.ask(&["doctor", "--server", &server], &settings).await.1
+    };
+    let told = doctor(&kubeconfig).await;
+    let wrong = "wrong  engine    cluster `default`: it does not let greenroom create namespaces\n  hint: see that it runs";
+    assert!(told.contains(wrong), "{told}");
+    let told = doctor(&cluster.kubeconfig()).await;
+    assert!(told.contains("ok     engine    cluster `default` answers"), "{told}");
+    let told = doctor(Path::new("/nowhere/kubeconfig")).await;
+    assert!(
+        told.contains("wrong  engine    cluster `default`: there is no way to it (GREENROOM_KUBECONFIG)"),
+        "{told}"
+    );
 }
 
 /// Waits until the operator is warned in these words.
