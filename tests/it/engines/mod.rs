@@ -82,7 +82,7 @@ pub async fn settled(
 
 /// Stops a preview, again and again until nothing is left.
 pub async fn stopped(engine: &dyn Engine, name: &PreviewName) {
-    until("nothing is left", PATIENCE, || async {
+    until("nothing is left", PATIENCE * 2, || async {
         let left = engine.stop(name).await.unwrap();
         if left.is_empty() { Ok(()) } else { Err(left) }
     })

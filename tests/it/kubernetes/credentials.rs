@@ -43,7 +43,7 @@ async fn a_cluster_of_ranchers_is_reached_through_it_and_its_token_may_change() 
     town.update(mr, "feature", &App::works(2)).await;
     town.world.becomes(mr, "ready").await;
     town.serves(mr, &App::works(2)).await;
-    assert!(!town.world.greenroom.log().contains("401"), "{}", town.world.greenroom.log());
+    assert!(!town.world.greenroom.log().contains("(401)"), "{}", town.world.greenroom.log());
     town.world.gitlab.close(mr).await;
     town.world.becomes(mr, "stopped").await;
     town.is_gone(mr).await;

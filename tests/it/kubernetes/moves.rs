@@ -46,7 +46,7 @@ impl Town<'_> {
 
 /// Waits until a cluster has nothing of a preview.
 async fn leaves(cluster: &Cluster, namespace: &str) {
-    until(&format!("{namespace} is gone"), PATIENCE, || async {
+    until(&format!("{namespace} is gone"), PATIENCE * 2, || async {
         cluster.get("namespaces", "", namespace).await.map_or(Ok(()), Err)
     })
     .await;

@@ -164,23 +164,26 @@ impl World {
         .await
     }
 
-    /// Waits until whatever was hinted at has been looked at: the queue is empty. Where a resync comes every second, a slow
-    /// machine may have no moment without work: there it is enough that the looks that were due have ended.
+    /// Waits until whatever was hinted at has been looked at: the queue is empty, and nothing is on its way there. Where a
+    /// resync comes every second, a slow machine may have no moment without work: there it is enough that the looks that
+    /// were due have ended.
     pub async fn rests(&self) {
         self.gitlab.drain().await;
         let (due, ended) = self.queue().await;
         // Who waits longest comes first, but of those that are at work at once any may end last.
         let (resyncs_often, enough) = (self.greenroom.has("GREENROOM_RESYNC_INTERVAL"), ended + due + 16);
         until("greenroom rests", PATIENCE, || async {
-            let (due, ended) = self.queue().await;
-            if due == 0 || (resyncs_often && ended >= enough) {
+            let (due, before) = self.queue().await;
+            // What the last look has caused comes now, and may be looked at in its turn.
+            self.gitlab.drain().await;
+            let (still_due, ended) = self.queue().await;
+            if (due + still_due == 0 && ended == before) || (resyncs_often && ended >= enough) {
                 Ok(())
             } else {
-                Err(format!("{due} keys are due, {ended} looks have ended"))
+                Err(format!("{still_due} keys are due, {ended} looks have ended"))
             }
         })
         .await;
-        self.gitlab.drain().await;
     }
 
     /// How many keys are due, and how many looks have ended since the start.

@@ -197,7 +197,7 @@ async fn the_installed_account_has_the_rights_it_needs_and_no_other() {
         () = life => {}
     }
     // Volumes are the cluster's: it tells of them.
-    let left = until("all but volumes is gone", PATIENCE, || async {
+    let left = until("all but volumes is gone", PATIENCE * 2, || async {
         let left = room.kubernetes.stop(&web).await.unwrap();
         if left.iter().all(|it| it.starts_with("PersistentVolume")) { Ok(left) } else { Err(left) }
     })

@@ -206,7 +206,7 @@ impl Cluster {
 
     /// Waits until the API server says that it is ready.
     async fn answers(&self) {
-        until("the API server is ready", PATIENCE * 2, || async {
+        until("the API server is ready", PATIENCE * 3, || async {
             self.all_run();
             let ready = http::Request::get("/readyz").body(Vec::new()).unwrap();
             self.client().await.request_text(ready).await
