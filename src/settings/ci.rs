@@ -1,6 +1,7 @@
 //! What a job of GitLab CI is told by its environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -21,6 +22,8 @@ pub struct JobSettings {
     pub merge_requests: Vec<u64>,
     /// The engine that the job is for, where that is known.
     pub engine: Option<EngineKind>,
+    /// How long the job waits for what it asked for, unless a flag says otherwise.
+    pub patience: Duration,
     /// Whether the pipeline is that of a merge train, whose commit gets no preview.
     pub merge_train: bool,
     /// Whether GitLab shows what is printed.
@@ -125,6 +128,7 @@ pub(super) struct Variables {
     pub(super) ci_project_path: Option<String>,
     ci_pipeline_id: Option<u64>,
     ci_job_id: Option<u64>,
+    ci_job_timeout: Option<u64>,
     ci_commit_sha: Option<String>,
     ci_commit_ref_name: Option<String>,
     ci_commit_tag: Option<String>,
@@ -139,6 +143,12 @@ pub(super) struct Variables {
 impl Variables {
     fn read() -> Result<Self, envy::Error> {
         envy::from_iter(environment_variables().filter(|(_, value)| !value.trim().is_empty()))
+    }
+
+    /// An hour, unless GitLab ends the job before: what it leaves behind takes a moment.
+    fn patience(&self) -> Duration {
+        let left = self.ci_job_timeout.map_or(u64::MAX, |timeout| timeout.saturating_sub(120).max(60));
+        Duration::from_secs(left.min(3_600))
     }
 
     /// The merge request of a merge request pipeline, else those that GitLab knows of the branch, else the one that the job's
@@ -205,6 +215,7 @@ pub fn job_settings(
             way,
             merge_requests: merge_request.map_or_else(|| variables.merge_requests(), |iid| vec![iid]),
             engine: variables.greenroom_engine,
+            patience: variables.patience(),
             merge_train: variables.ci_merge_request_event_type.as_deref() == Some("merge_train"),
             in_gitlab: variables.gitlab_ci.as_deref() == Some("true"),
             no_color: variables.no_color.is_some(),
@@ -291,6 +302,17 @@ mod tests {
     fn of(variables: &[(&str, &str)]) -> Vec<u64> {
         let given = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         envy::from_iter::<_, Variables>(given).unwrap().merge_requests()
+    }
+
+    #[test]
+    fn a_job_stops_waiting_before_gitlab_ends_it() {
+        for (timeout, seconds) in
+            [(None, 3_600), (Some("3600"), 3_480), (Some("90"), 60), (Some("86400"), 3_600)]
+        {
+            let given = timeout.map(|timeout| ("CI_JOB_TIMEOUT".to_owned(), timeout.to_owned()));
+            let variables: Variables = envy::from_iter(given).unwrap();
+            assert_eq!(variables.patience(), Duration::from_secs(seconds), "{timeout:?}");
+        }
     }
 
     #[test]

@@ -44,9 +44,10 @@ pub(super) struct JobFlags {
     /// Where GREENROOM_URL, GREENROOM_NAME and GREENROOM_STATE are written for `artifacts:reports:dotenv`.
     #[arg(long, value_name = "FILE")]
     dotenv: Option<PathBuf>,
-    /// How long the job waits, in seconds. A server goes on without it.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
-    timeout: u64,
+    /// How long the job waits, in seconds. A server goes on without it. Default: an hour, and two minutes less than GitLab gives the
+    /// job, so that it can still say how far it came.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
     /// How the outcome is printed; as JSON, what happens goes to stderr.
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
@@ -104,6 +105,7 @@ struct Job {
     merge_requests: Vec<u64>,
     merge_train: bool,
     engine: Option<EngineKind>,
+    patience: Duration,
     desk: Desk,
     log: Log,
     flags: JobFlags,
@@ -133,6 +135,7 @@ impl Job {
             merge_requests: settings.merge_requests,
             merge_train: settings.merge_train,
             engine: settings.engine,
+            patience: settings.patience,
             desk: Desk::open(settings.way).await?,
             log,
             flags,
@@ -162,7 +165,7 @@ impl Job {
 
     /// Shows how it goes until it is decided: how what was answered comes out.
     async fn follow(&self, answer: &Value) -> Result<(End, Value), Failure> {
-        let limit = Duration::from_secs(self.flags.timeout);
+        let limit = self.flags.timeout.map_or(self.patience, Duration::from_secs);
         let order = answer["order"].as_str();
         let follow = async {
             match &self.desk {

@@ -82,7 +82,8 @@ pub(super) async fn events(
     wanted: web::Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
     let (project, subject) = path.into_inner();
-    let subject = subject.parse().map_err(|_| Problem::not_found(format!("`{subject}` names no preview")))?;
+    let subject =
+        subject.parse().map_err(|_| Problem::bad_request(format!("`{subject}` names no preview")))?;
     let key = PreviewKey::new(project, subject);
     if !Jobs::may_follow(&caller.0, key) {
         return Err(Problem::forbidden("the job runs in another project"));
@@ -200,7 +201,12 @@ impl Follower {
                     return Ok(Some(told(Outcome::Failed, Some(why))));
                 }
             }
-            _ => return Ok(Some(told(Outcome::Failed, Some("a newer job deploys this preview")))),
+            _ => {
+                return Ok(Some(told(
+                    Outcome::Failed,
+                    Some("a newer job, or a newer try of this one, deploys this preview"),
+                )));
+            }
         }
         Ok(preview
             .as_ref()
