@@ -23,7 +23,11 @@ async fn a_first_deploy_asks_gitlab_no_more_than_it_must() {
     let writes = calls.iter().filter(|call| call.method != "GET").count();
     // Once in a store's life it is asked whether another instance was here before.
     let once = calls.iter().filter(|call| call.path.contains("/environments?search=")).count();
-    assert!(calls.len() <= 16 + once && writes <= 6, "{} calls, {writes} writes: {calls:#?}", calls.len());
+    // Where GitLab's news of what greenroom wrote comes late, there is another look, of three calls.
+    let looks = calls.iter().filter(|call| call.path.contains("/merge_requests/1?")).count();
+    let enough = 16 + once + 3 * looks.saturating_sub(2);
+    assert!(calls.len() <= enough && writes <= 6, "{} calls, {writes} writes: {calls:#?}", calls.len());
+    assert!(looks <= 5, "{looks} looks: {calls:#?}");
     world.ends_well().await;
 }
 

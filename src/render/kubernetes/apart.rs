@@ -21,7 +21,7 @@ use crate::process::{self, Call, Limits};
 pub const VERB: &str = "render-apart";
 
 const LIMITS: Limits = Limits { time: Duration::from_secs(10), memory: 128 << 20, output: 64 << 20 };
-/// How long one try may take while the line is looked for.
+/// How long one try may take while the line is looked for. One that is too slow costs no more than a line that is less near.
 const TRY: Duration = Duration::from_secs(1);
 /// How long the line is looked for; after that, the last one that is known to do no harm has to do.
 const SEARCH: Duration = Duration::from_secs(10);
@@ -103,7 +103,8 @@ async fn find(program: &Path, batch: &Batch) -> Result<(usize, u64), RenderError
     let (mut harmless, mut deadly) = (0, batch.sources.len());
     while deadly - harmless > 1 && Instant::now() < until {
         let middle = usize::midpoint(harmless, deadly);
-        match child(program, &part(&batch.sources[..middle], STEPS), TRY).await? {
+        // Not in haste: on a busy machine the harmless ones would be blamed.
+        match child(program, &part(&batch.sources[..middle], STEPS), LIMITS.time).await? {
             Ok(_) => harmless = middle,
             Err(_) => deadly = middle,
         }
