@@ -110,16 +110,12 @@ impl PreviewName {
     /// The key that [`PreviewName::new`] was given; `None` when this was not made there.
     pub fn key(&self) -> Option<PreviewKey> {
         // A branch may be called `fix-mr-7`, but no merge request has a number like a branch's id.
-        let of_branch = self.0.rsplit_once("-b-").and_then(|(rest, id)| {
-            let id: BranchId = id.parse().ok()?;
-            Some((rest, Subject::Branch(id)))
-        });
-        let (rest, subject) = match of_branch {
-            Some(found) => found,
-            None => {
-                let (rest, iid) = self.0.rsplit_once("-mr-")?;
-                (rest, Subject::MergeRequest(iid.parse().ok()?))
-            }
+        let of_branch = self.0.rsplit_once("-b-").and_then(|(rest, id)| Some((rest, id.parse().ok()?)));
+        let (rest, subject) = if let Some((rest, id)) = of_branch {
+            (rest, Subject::Branch(id))
+        } else {
+            let (rest, iid) = self.0.rsplit_once("-mr-")?;
+            (rest, Subject::MergeRequest(iid.parse().ok()?))
         };
         let key = PreviewKey::new(rest.rsplit('-').next()?.parse().ok()?, subject);
         self.0.ends_with(&suffix(key)).then_some(key)
