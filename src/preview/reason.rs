@@ -84,6 +84,8 @@ pub enum Reason {
     LeftToBranch(Sha),
     /// GitLab does not show the branch any more, and has not stopped this environment of it.
     BranchGone(String),
+    /// GitLab shows neither the branch nor an environment of it, and nothing of it ever ran.
+    BranchOver,
     /// The project's file was removed from the head.
     FileRemoved,
     /// Something of it is still there.
@@ -172,6 +174,7 @@ impl Reason {
             | Self::StoppedByOperator
             | Self::Replaced
             | Self::LeftToBranch(_)
+            | Self::BranchOver
             | Self::FileRemoved
             | Self::Draft
             | Self::LabelExcluded(_)
@@ -287,6 +290,7 @@ impl fmt::Display for Reason {
                 f,
                 "GitLab does not show its branch any more, but has not stopped the environment `{environment}`"
             ),
+            Self::BranchOver => f.write_str("neither its branch nor its environment is there any more"),
             Self::FileRemoved => f.write_str("the branch has no `.greenroom.yml` any more"),
             Self::Leftover(what) => write!(f, "not everything is gone yet: {what}"),
             Self::Unseen(since) => write!(f, "GitLab has not shown this merge request since {since}"),
@@ -368,6 +372,7 @@ impl Reason {
             | Self::Replaced
             | Self::LeftToBranch(_)
             | Self::BranchGone(_)
+            | Self::BranchOver
             | Self::NoCommit
             | Self::NoPipeline(_)
             | Self::PipelineRunning(_)

@@ -156,6 +156,7 @@ pub(super) fn end(
     }
     rules.push(String::from("GitLab does not show the branch, which ends nothing"));
     Some(match record {
+        Some(record) if !record.has_begun() => Desired::Keep(State::Stopped, Reason::BranchOver),
         Some(record) => Desired::Keep(record.state, Reason::BranchGone(record.environment_name())),
         None => Desired::Leave,
     })

@@ -7,7 +7,8 @@
 //! * `desired` and `plan` are pure.
 //! * One key is worked on once at a time; a hint during a run causes exactly one more.
 //! * An error, an empty list or a 404 removes nothing. A removal needs, in the same look, the merge request's own
-//!   `GET` = 200 with `closed` or `merged`, or `opened` with a hand, policy or expiry reason.
+//!   `GET` = 200 with `closed` or `merged`, or `opened` with a hand, policy or expiry reason. Of a branch without one its
+//!   environment's says it: `stopped` or `stopping` (`branch.rs`).
 //! * Removals for a reason that may be a mistake stop when they come in numbers (`brake.rs`). What is not shown, not served
 //!   (`unseen.rs`), not remembered (`sweep.rs`) or another instance's (`foreign.rs`) is left, and reported.
 //! * Neither serving nor removing waits for what people are told: where GitLab refuses an environment, a deployment or a

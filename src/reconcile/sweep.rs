@@ -11,6 +11,7 @@
 //! Races, and what was decided:
 //! * *A look makes the record at the same time*: a record that lives is never written over. At the start the engine is
 //!   asked before the first look.
+//! * *An environment is removed while the list of all is read*: one that is listed is asked for itself, after the record.
 //! * *A preview that is gone comes back at the same time*: its record is replaced only if it has not changed since it was
 //!   read.
 
@@ -119,6 +120,8 @@ pub(super) async fn environments(parts: &Parts, project: ProjectId) -> Result<()
         let key = PreviewKey::new(project, subject);
         let known = parts.store.preview(key).await?;
         if known.as_ref().is_none_or(|known| known.state == State::Stopped) {
+            // The list is older than the record: a removal may have ended in between.
+            let Some(environment) = parts.forge.environment(project, environment.id).await? else { continue };
             let path = match &known {
                 Some(known) => known.project_path.clone(),
                 None => parts.forge.project_path(project).await?,

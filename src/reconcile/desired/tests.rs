@@ -413,4 +413,8 @@ fn of_a_branch_only_a_job_a_stop_and_the_lifetime_decide() {
         assert!(shown.starts_with(expected), "{what}: {shown}");
     }
     assert_eq!(shown(&branch(None), &FileFact::NotRead, &HeadFact::NoPipeline, None), "leave");
+    // Of what never ran nothing can be left.
+    let never = Preview { release: None, serving: None, state: State::Waiting, ..record(None) };
+    let shown = shown(&branch(None), &FileFact::NotRead, &HeadFact::NoPipeline, Some(&never));
+    assert_eq!(shown, "stopped: neither its branch nor its environment is there any more");
 }

@@ -43,7 +43,7 @@ impl World {
     }
 
     /// A verb in a job of a branch pipeline.
-    async fn in_branch(&self, job: u64, args: &[&str]) -> Ended {
+    pub async fn in_branch(&self, job: u64, args: &[&str]) -> Ended {
         let token = self.id_token(job, json!({})).await;
         let home = tempfile::tempdir().unwrap();
         let dotenv = home.path().join("greenroom.env");
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// The job deploys a page that says `text`, and ends.
-    async fn deploys(&self, jobs: &Jobs, text: &str) -> Ended {
+    pub async fn deploys(&self, jobs: &Jobs, text: &str) -> Ended {
         let folder = site(text);
         let ended = self.in_branch(jobs.deploy, &["deploy", folder.path().to_str().unwrap()]).await;
         let status = if ended.code == 0 { "success" } else { "failed" };

@@ -4,6 +4,7 @@ mod alone;
 mod both;
 mod branch;
 mod checks;
+mod crash;
 mod deploy;
 mod include;
 mod own;

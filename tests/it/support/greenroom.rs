@@ -293,8 +293,8 @@ impl Greenroom {
     }
 
     /// As [`Self::preview`], but nothing where nobody answers.
-    pub async fn try_preview(&self, project: u64, iid: u64) -> Option<Value> {
-        let url = format!("http://{}/api/v1/previews/{project}/{iid}", self.address);
+    pub async fn try_preview(&self, project: u64, subject: impl std::fmt::Display) -> Option<Value> {
+        let url = format!("http://{}/api/v1/previews/{project}/{subject}", self.address);
         let answer = self.client.get(url).send().await.ok()?;
         answer.error_for_status().ok()?.json().await.ok()
     }
