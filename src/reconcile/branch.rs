@@ -72,6 +72,12 @@ async fn find(parts: &Parts, key: PreviewKey, id: BranchId) -> Result<String, cr
     })
 }
 
+/// Whether there is nothing to be looked at without an order. What GitLab has stopped is: something of it may have come back.
+pub(super) fn is_over(record: &Preview) -> bool {
+    let by_operator = |hold: &Hold| hold.origin == HoldOrigin::Operator;
+    record.state == State::Stopped && record.hold.as_ref().is_none_or(by_operator)
+}
+
 /// Works into the record what GitLab says of the environment.
 pub(super) async fn notice_end(
     parts: &Parts,

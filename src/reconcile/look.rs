@@ -92,8 +92,11 @@ pub(super) async fn look(parts: &Parts, key: PreviewKey, lift: bool, thorough: b
     // Before GitLab is asked: what it shows then is no older than what the job was admitted for.
     let order = parts.store.job_order(key).await?;
     let mut record = parts.store.preview(key).await?;
-    let is_over = |record: &Preview| record.state == State::Stopped;
-    if key.subject.is_branch() && order.is_none() && asked.is_none() && record.as_ref().is_none_or(is_over) {
+    if key.subject.is_branch()
+        && order.is_none()
+        && asked.is_none()
+        && record.as_ref().is_none_or(branch::is_over)
+    {
         // Nobody but a job brings it up.
         return Ok(Next::Rest);
     }
