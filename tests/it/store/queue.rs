@@ -30,6 +30,7 @@ on_both_databases! {
     a_lease_can_be_kept_for_longer
     a_failure_is_shown_until_a_run_finishes
     a_hint_cuts_a_failures_pause_short
+    what_failed_may_begin_anew
     a_run_may_ask_for_another_look
     a_hint_comes_before_the_look_that_a_run_asked_for
     a_lift_is_for_the_runs_up_to_the_first_that_finishes
@@ -196,6 +197,30 @@ async fn a_hint_cuts_a_failures_pause_short(database: &Database) {
     store.enqueue(&[mr(7)], 4).await.unwrap();
     assert!(store.trouble(&mr(7)).await.unwrap().is_some());
     runs_once(&store, &mr(7), 4).await;
+}
+
+async fn what_failed_may_begin_anew(database: &Database) {
+    let store = database.open().await;
+    store.enqueue(&[mr(7), mr(8)], 1).await.unwrap();
+    for _ in 0..2 {
+        let run = claim(&store, "worker", 1).await.unwrap();
+        store.retry(&run, "worker", 1_000, "down").await.unwrap();
+    }
+    // One is at it again, and one has not failed.
+    let busy = claim(&store, "worker", 1_000).await.unwrap();
+    store.enqueue(&[mr(9)], 2_000).await.unwrap();
+    store.begin_anew(10).await.unwrap();
+    let again = claim(&store, "worker", 10).await.unwrap();
+    assert_ne!(again.key, busy.key);
+    assert_eq!(again.attempts, 0, "as if it had not failed");
+    store.finish(&again, "worker", None).await.unwrap();
+    assert_eq!(claim(&store, "worker", 10).await, None);
+    // What it was at may have begun before: once more, without a pause.
+    store.retry(&busy, "worker", 5_000, "still down").await.unwrap();
+    let run = claim(&store, "worker", 1_001).await.unwrap();
+    assert_eq!(run.key, busy.key);
+    store.finish(&run, "worker", None).await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), Some(2_000));
 }
 
 async fn a_run_may_ask_for_another_look(database: &Database) {
