@@ -23,7 +23,7 @@ use crate::engine::Running;
 use crate::gitlab::Environment;
 use crate::preview::{
     Deployment, Place, Preview, PreviewKey, PreviewName, ProjectId, Reason, Release, Serving, Sleep, State,
-    WorkKey, subject_of_environment,
+    WorkKey, merge_request_of_environment,
 };
 use crate::report::instance_of;
 use crate::telemetry::Warning;
@@ -113,11 +113,12 @@ pub(super) async fn environments(parts: &Parts, project: ProjectId) -> Result<()
         listed => listed?,
     };
     for environment in listed {
-        let Some(subject) = subject_of_environment(&environment.name) else { continue };
+        // Of a branch without one the engine alone tells: the job makes the environment before there is anything else.
+        let Some(iid) = merge_request_of_environment(&environment.name) else { continue };
         if instance_of(&environment) != Some(parts.reporter.instance()) {
             continue;
         }
-        let key = PreviewKey::new(project, subject);
+        let key = PreviewKey::of_mr(project, iid);
         let known = parts.store.preview(key).await?;
         if known.as_ref().is_none_or(|known| known.state == State::Stopped) {
             // The list is older than the record: a removal may have ended in between.

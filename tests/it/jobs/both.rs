@@ -165,3 +165,28 @@ async fn a_branch_that_a_job_alone_deployed_is_found_by_the_server_and_goes_with
     assert!(!environments.iter().any(|one| one["name"] == "review/feature-x"), "{environments:#?}");
     assert_eq!(of_server(&town).await, Vec::<Value>::new());
 }
+
+#[tokio::test]
+async fn an_environment_that_a_job_alone_has_made_ready_is_no_preview_yet() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let settings = [("GREENROOM_RESYNC_INTERVAL", "1s")];
+    let town = Town::start_with(cluster, "both-early", &settings, "").await;
+    let job = job(&town, "both-early", cluster.administrator("both-early-job").await);
+    town.push("feature/x", &App::works(1)).await;
+    let description = "Made by greenroom, instance both-early. It is removed when it is stopped.";
+    let made = json!({ "name": "review/feature-x", "description": description });
+    town.world.gitlab.create_environment(made).await;
+    town.world.greenroom.kill9();
+    town.world.greenroom.lose_store();
+    town.world.greenroom.restart().await;
+    town.world.rests().await;
+    assert!(town.world.of_branch("feature/x").await.is_none());
+
+    let pipeline = job.branch_pipeline("feature/x").await;
+    let ended = job.deploy(&pipeline).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    let preview = town.world.branch_becomes("feature/x", "ready").await;
+    let name = preview["name"].as_str().unwrap();
+    assert!(name.starts_with("both-early-feature-x-42-b-"), "{name}");
+    assert_eq!(preview["engine"], "kubernetes");
+}

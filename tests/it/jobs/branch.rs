@@ -65,7 +65,7 @@ impl World {
     }
 
     /// The branch's preview, as the API tells of it.
-    async fn of_branch(&self, branch: &str) -> Option<Value> {
+    pub async fn of_branch(&self, branch: &str) -> Option<Value> {
         let id = BranchId::of(branch).expect("a branch with a slug");
         let answer = self.greenroom.get(&format!("/api/v1/previews/{}/b-{id}", Gitlab::PROJECT)).await;
         if answer.status() == 404 { None } else { Some(answer.json().await.unwrap()) }
