@@ -22,11 +22,12 @@ use crate::web::Problem;
 /// How often the store is asked for news.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// The first pause after something has happened, for more may follow soon; each is twice as long as the one before.
-const SOON: Duration = Duration::from_millis(20);
+/// The first pause after something has happened, for more may follow soon; each is a quarter longer than the one before, so that
+/// nobody waits for news much longer than they took to come.
+const SOON: Duration = Duration::from_millis(10);
 
 /// How often something is sent at least, in askings: proxies hang up on who says nothing for long. An empty line is no event.
-const HEARTBEAT: u32 = 40;
+const HEARTBEAT: u32 = 50;
 
 /// The most lines that are told at once.
 const LINES: i64 = 200;
@@ -143,7 +144,7 @@ impl Follower {
                     () = tokio::time::sleep(follower.pause) => {}
                     () = follower.stop.cancelled() => return None,
                 }
-                follower.pause = (follower.pause * 2).min(EVERY);
+                follower.pause = (follower.pause * 5 / 4).min(EVERY);
             }
         })
     }
