@@ -7,6 +7,7 @@ use gitlab::api::projects::deployments as endpoints;
 use gitlab::api::projects::environments;
 use http::Method;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{Call, Error, Forge, built, found};
 use crate::preview::{ENVIRONMENT_PREFIX, JobStatus, ProjectId, Sha};
@@ -238,14 +239,8 @@ impl Forge {
         struct OfPipeline {
             id: u64,
         }
-        let endpoint = endpoints::Deployments::builder()
-            .project(project)
-            .environment(environment)
-            .order_by(endpoints::DeploymentOrderBy::Id)
-            .sort(SortOrder::Descending)
-            .build();
         // Those of the newest pipeline are on the first page.
-        let shapes: Vec<Shape> = self.of(project).await?.get(built(endpoint)?).await?;
+        let shapes: Vec<Shape> = self.newest_deployments(project, environment).await?;
         let jobs = shapes.into_iter().filter_map(|shape| shape.deployable);
         let mut jobs = jobs.filter(|job| job.pipeline.as_ref().is_some_and(|of| of.id == pipeline));
         Ok(jobs.next().map(|job| (job.name, JobStatus::from_gitlab(&job.status))))
@@ -262,14 +257,23 @@ impl Forge {
             #[serde(rename = "ref")]
             reference: String,
         }
+        let shapes: Vec<Shape> = self.newest_deployments(project, environment).await?;
+        Ok(shapes.into_iter().next().map(|newest| newest.reference))
+    }
+
+    /// The deployments to an environment, the newest first, as far as one page has them.
+    async fn newest_deployments<T: DeserializeOwned + Send + 'static>(
+        &self,
+        project: ProjectId,
+        environment: &str,
+    ) -> Result<Vec<T>, Error> {
         let endpoint = endpoints::Deployments::builder()
             .project(project)
             .environment(environment)
             .order_by(endpoints::DeploymentOrderBy::Id)
             .sort(SortOrder::Descending)
             .build();
-        let shapes: Vec<Shape> = self.of(project).await?.get(built(endpoint)?).await?;
-        Ok(shapes.into_iter().next().map(|newest| newest.reference))
+        self.of(project).await?.get(built(endpoint)?).await
     }
 
     /// Running deployments of an environment that no CI job owns: ids and commits, the 20 oldest.
