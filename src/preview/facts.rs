@@ -135,6 +135,11 @@ impl MergeRequest {
         called(self.key.subject, &self.source_branch)
     }
 
+    /// Whether it stands for a branch that GitLab does not show.
+    pub const fn is_lost_branch(&self) -> bool {
+        self.key.subject.is_branch() && self.sha.is_none()
+    }
+
     /// Whether the change comes from another project. A deleted fork still is one.
     pub fn from_fork(&self) -> bool {
         self.source_project_id != Some(self.key.project_id)

@@ -253,8 +253,7 @@ pub(super) async fn decide(
     let (mut file, mut head, mut kept) = (FileFact::NotRead, HeadFact::NotRead, None);
     let (mut changes, mut left_to_jobs, mut unfit) = (Changes::Unknown, false, false);
     let held = is_held_by_operator(record, merge_request);
-    let is_lost = merge_request.key.subject.is_branch() && merge_request.sha.is_none();
-    if !merge_request.state.is_over() && !held && !is_lost {
+    if !merge_request.state.is_over() && !held && !merge_request.is_lost_branch() {
         let known = record.and_then(|record| record.file.as_ref());
         (file, kept) = observe::file(&parts.forge, merge_request, known).await?;
         if let FileFact::Present(file) = &mut file {
@@ -299,8 +298,7 @@ pub(super) async fn decide(
 
 pub(super) fn note_facts(record: &mut Preview, merge_request: &MergeRequest, decision: &Decision, now: i64) {
     record.project_path.clone_from(&merge_request.project_path);
-    let lost = merge_request.key.subject.is_branch() && merge_request.sha.is_none();
-    record.unseen_since = lost.then(|| record.unseen_since.unwrap_or(now));
+    record.unseen_since = merge_request.is_lost_branch().then(|| record.unseen_since.unwrap_or(now));
     record.source_branch.clone_from(&merge_request.source_branch);
     record.decision.clone_from(&decision.rules);
     // What GitLab has stopped of a branch only a job brings back.
