@@ -8,11 +8,41 @@ use futures::{StreamExt, stream};
 use crate::support::{PATIENCE, until, world::World};
 
 #[derive(Debug, Clone, Copy)]
-enum Crash {
+pub enum Crash {
     /// GitLab never hears of the call.
     Instead,
     /// GitLab did it; the answer is not heard.
     After,
+}
+
+impl Crash {
+    /// Kills greenroom at its `n`-th call from now on. What is asked of GitLab itself at the start may come late, and is no part of
+    /// it: who is not there yet hears no webhook.
+    pub fn plan(self, world: &World, n: usize) {
+        let kill = world.greenroom.kill_switch();
+        let call = world.wire.on("*", "*/projects/*").nth(n);
+        match self {
+            Self::Instead => call.instead(kill),
+            Self::After => call.after(kill),
+        }
+    }
+
+    /// Plays what `survives` a crash with one at each call in turn, until it says that there is no such call.
+    pub async fn everywhere<F: Future<Output = bool>>(
+        what: impl std::fmt::Debug,
+        survives: impl Fn(Self, usize) -> F,
+    ) {
+        let crashes = stream::iter((1..=40).flat_map(|n| [(Self::Instead, n), (Self::After, n)]))
+            .map(|(crash, n)| survives(crash, n))
+            .buffered(4)
+            .take_while(|crashed| std::future::ready(*crashed))
+            .count()
+            .await;
+        assert!(
+            (6..80).contains(&crashes),
+            "{what:?} crashed {crashes} times, which is not all of its calls"
+        );
+    }
 }
 
 /// One part of a preview's life.
@@ -84,13 +114,7 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
     let world = World::start_with(part.settings()).await;
     let mr = part.before(&world).await;
     world.rests().await;
-    let kill = world.greenroom.kill_switch();
-    // What is asked of GitLab itself at the start may come late, and is no part of it: who is not there yet hears no webhook.
-    let call = world.wire.on("*", "*/projects/*").nth(n);
-    match crash {
-        Crash::Instead => call.instead(kill),
-        Crash::After => call.after(kill),
-    }
+    crash.plan(&world, n);
     let (mr, state) = part.act(&world, mr).await;
     let what = format!("{part:?} comes to its end or to its crash at call {n}, {crash:?}");
     until(&what, PATIENCE, || async {
@@ -136,13 +160,7 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
 
 /// Crashes at every call of `part`.
 async fn survives_everywhere(part: Part) {
-    let crashes = stream::iter((1..=40).flat_map(|n| [(Crash::Instead, n), (Crash::After, n)]))
-        .map(|(crash, n)| survives(part, crash, n))
-        .buffered(4)
-        .take_while(|crashed| std::future::ready(*crashed))
-        .count()
-        .await;
-    assert!((6..80).contains(&crashes), "{part:?} crashed {crashes} times, which is not all of its calls");
+    Crash::everywhere(part, |crash, n| survives(part, crash, n)).await;
 }
 
 #[tokio::test]

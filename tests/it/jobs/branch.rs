@@ -350,16 +350,18 @@ async fn a_branchs_preview_survives_the_loss_of_the_store_and_is_not_forgotten()
 #[tokio::test]
 async fn a_branchs_lifetime_ends() {
     let world = World::start().await;
+    // As long as GitLab lets one be, and odd.
+    let branch = format!("Feature/\"ü{}\"", "x'$".repeat(80));
     let file = "version: 1\nengine: static\nexpires_after: 1h\nstatic:\n  job: build\n  path: dist\n";
-    world.gitlab.push("feature", &[(".greenroom.yml", file)]).await;
-    let jobs = world.branch_pipeline("feature", "1").await;
+    world.gitlab.push(&branch, &[(".greenroom.yml", file)]).await;
+    let jobs = world.branch_pipeline(&branch, "1").await;
     assert_eq!(world.deploys(&jobs, "one").await.code, 0);
-    let preview = world.branch_becomes("feature", "ready").await;
+    let preview = world.branch_becomes(&branch, "ready").await;
     assert!(preview["expires_at"].is_string(), "{preview:#}");
     world.greenroom.terminate().await;
     world.greenroom.age_named(preview["name"].as_str().unwrap(), Duration::from_hours(2)).await;
     world.greenroom.restart().await;
-    world.branch_is_gone("feature").await;
+    world.branch_is_gone(&branch).await;
 }
 
 #[tokio::test]

@@ -1,24 +1,16 @@
 //! `kill -9` between any two steps of what a branch's job asks for, and of what ends it: as `restart.rs` does for merge requests.
 
-use futures::{StreamExt, stream};
 use greenroom::preview::{BranchId, Subject};
 use serde_json::json;
 
 use super::{branch::Jobs, site};
+use crate::restart::Crash;
 use crate::support::{
     PATIENCE,
     gitlab::Gitlab,
     until,
     world::{World, page},
 };
-
-#[derive(Debug, Clone, Copy)]
-enum Crash {
-    /// GitLab never hears of the call.
-    Instead,
-    /// GitLab did it; the answer is not heard.
-    After,
-}
 
 #[derive(Debug, Clone, Copy)]
 enum Part {
@@ -34,12 +26,7 @@ async fn survives(part: Part, crash: Crash, n: usize) -> bool {
         assert_eq!(world.deploys(&jobs, "one").await.code, 0);
     }
     world.rests().await;
-    let kill = world.greenroom.kill_switch();
-    let call = world.wire.on("*", "*/projects/*").nth(n);
-    match crash {
-        Crash::Instead => call.instead(kill),
-        Crash::After => call.after(kill),
-    }
+    crash.plan(&world, n);
     let crashed = match part {
         Part::Deploy => deploy(&world, &jobs).await,
         Part::Teardown => teardown(&world).await,
@@ -105,13 +92,7 @@ async fn started_again(world: &World) {
 
 /// Crashes at every call of `part`.
 async fn survives_everywhere(part: Part) {
-    let crashes = stream::iter((1..=40).flat_map(|n| [(Crash::Instead, n), (Crash::After, n)]))
-        .map(|(crash, n)| survives(part, crash, n))
-        .buffered(4)
-        .take_while(|crashed| std::future::ready(*crashed))
-        .count()
-        .await;
-    assert!((6..80).contains(&crashes), "{part:?} crashed {crashes} times, which is not all of its calls");
+    Crash::everywhere(part, |crash, n| survives(part, crash, n)).await;
 }
 
 #[tokio::test]
