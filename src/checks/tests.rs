@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use insta::assert_snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::render::{Check, ProjectFile};
@@ -74,17 +74,17 @@ async fn an_answer_is_told_in_words() {
         (answer("404 Not Found", ""), "http: /missing, status: 404"),
         (answer("299 Odd", ""), "http: /, status: 299"),
         (answer("500 Internal Server Error", "password: hush-hush\n"), "http: /"),
-        (answer("503 Service Unavailable", "\n"), "http: /, timeout: 3s"),
+        (answer("503 Service Unavailable", "\n"), "http: /, timeout: 5s"),
         (answer("200 OK", "`` @all\n/close\n<script>"), "http: /, body: '^ok$'"),
         (answer("200 OK", &"long ".repeat(100)), "http: /, body: short"),
         (answer("200 OK", &("x".repeat(1 << 20) + "late")), "http: /, body: late"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour".to_owned(), "http: /, body: a, timeout: 3s"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour".to_owned(), "http: /, body: a, timeout: 5s"),
         (leads("/login"), "http: /, status: 302"),
         (leads("https://evil.example/`x`"), "http: /"),
         (leads("http://user@web-42-mr-7.preview.localhost:PORT/"), "http: /"),
         (leads("/again"), "http: /"),
         (String::new(), "http: /, timeout: 1s"),
-        ("SMTP ready\r\n\r\n".to_owned(), "http: /, timeout: 3s"),
+        ("SMTP ready\r\n\r\n".to_owned(), "http: /, timeout: 5s"),
     ];
     let told = futures::future::join_all(
         cases.iter().map(async |(answer, written)| found(&[answer], written).await),
@@ -115,11 +115,12 @@ async fn what_passes_is_asked_again() {
 
 #[tokio::test]
 async fn nobody_there_is_told_at_the_end_of_the_time() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let refused = ask(&format!("http://localhost:{port}"), "http: /, timeout: 1s").await;
-    assert_eq!(refused.unwrap_err(), "the connection was refused, for 1s");
+    // Held, so that nobody else listens there, and not listened on.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = held.local_addr().unwrap().port();
+    let refused = ask(&format!("http://localhost:{port}"), "http: /, timeout: 5s").await;
+    assert_eq!(refused.unwrap_err(), "the connection was refused, for 5s");
 }
 
 #[tokio::test]

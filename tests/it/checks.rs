@@ -145,8 +145,8 @@ async fn what_fails_is_told_in_words_and_takes_nothing_away() {
 - http: /api
 - {http: /index.html, body: '^never$'}
 - {http: /slow, timeout: 1s}
-- {http: /cut, timeout: 1s}
-- {http: /gone, timeout: 1s}
+- {http: /cut, timeout: 5s}
+- {http: /gone, timeout: 5s}
 - http: /away
 - http: /
 ",
@@ -161,7 +161,7 @@ async fn what_fails_is_told_in_words_and_takes_nothing_away() {
         "it answered with 200 OK, but its body does not match `^never$`: `<!doctype html>",
         "it did not answer within 1s",
         "it cannot be reached: `",
-        "it answered with 503 Service Unavailable instead of 200: `no backend`, for 1s",
+        "it answered with 503 Service Unavailable instead of 200: `no backend`, for 5s",
         "leads to `https://evil.example/'x'`, outside of the preview",
     ]) {
         assert!(reason.contains(words), "{reason} has not {words}");
@@ -275,7 +275,7 @@ async fn the_certificate_of_a_private_authority_is_believed_once_it_is_given() {
     let public = format!("https://localhost:{}", front.address.port());
     let mut world = before.greenroom(&[("GREENROOM_PUBLIC_URL", &public)]).await;
     let file =
-        "version: 1\nengine: static\nstatic: {job: build, path: dist}\nchecks: [{http: /, timeout: 2s}]\n";
+        "version: 1\nengine: static\nstatic: {job: build, path: dist}\nchecks: [{http: /, timeout: 5s}]\n";
     world.gitlab.push("feature", &[(".greenroom.yml", file)]).await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     world.build(mr, "one").await;

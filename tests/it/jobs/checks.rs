@@ -48,7 +48,7 @@ async fn a_deploy_whose_checks_pass_is_a_success() {
 #[tokio::test]
 async fn a_deploy_whose_check_fails_is_a_failure_and_the_preview_stays() {
     let world = World::start().await;
-    let (mr, ended, report) = deploys(&world, "{http: /}, {http: /missing, timeout: 1s}").await;
+    let (mr, ended, report) = deploys(&world, "{http: /}, {http: /missing, timeout: 5s}").await;
     assert_eq!(ended.code, 1, "{}", ended.all());
     assert!(ended.stderr.contains("the preview is ready: 1 of 2 checks failed"), "{}", ended.all());
     let why = "it answered with 404 Not Found instead of 200: ";
