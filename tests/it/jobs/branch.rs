@@ -20,7 +20,7 @@ pub struct Jobs {
 }
 
 /// The environment that the include names for a branch.
-fn environment(branch: &str) -> String {
+pub fn environment(branch: &str) -> String {
     let id = BranchId::of(branch).expect("a branch with a slug");
     environment_name(greenroom::preview::Subject::Branch(id), branch)
 }

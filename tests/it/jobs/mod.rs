@@ -13,6 +13,8 @@ mod render;
 mod tokens;
 mod trouble;
 
+pub use branch::environment;
+
 use std::{
     fs,
     path::Path,

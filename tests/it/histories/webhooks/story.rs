@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::{
-    step::{Calls, Fate, Moment, Mr, Step, Trouble},
+    step::{Mr, Step},
     truth,
 };
+use crate::histories::{failed, mishap::heal};
 use crate::support::{
     gitlab::Pipeline,
     world::{World, page},
@@ -84,12 +85,7 @@ pub async fn play(steps: &[Step]) -> Result<(), String> {
             break;
         }
     }
-    let outcome = outcome.map_err(|failure| {
-        let log = story.world.greenroom.log();
-        let lines: Vec<_> = log.lines().collect();
-        let last = lines[lines.len().saturating_sub(60)..].join("\n");
-        format!("{}\nafter which {failure}\ngreenroom said last:\n{last}", story.said.join("\n"))
-    });
+    let outcome = outcome.map_err(|failure| failed(&story.world, &story.said, &failure));
     story.world.end().await;
     outcome
 }
@@ -111,28 +107,14 @@ impl Story {
     async fn happen(&mut self, step: Step) -> Result<(), String> {
         self.count += 1;
         match step {
-            Step::Deliveries(fate) => self.deliveries(fate).await,
-            Step::GitLab(calls, trouble, pass, many) => self.trouble(calls, trouble, pass, many),
-            Step::Heal => self.heal().await,
-            Step::KillAt(n, moment) => self.kill_at(n, moment),
-            Step::Kill => {
-                self.world.greenroom.kill9();
-                self.say("greenroom is killed");
-            }
-            Step::Restart => {
-                if !self.world.greenroom.is_running() {
-                    self.world.greenroom.restart().await;
-                    self.say("greenroom is started again");
+            Step::Meanwhile(mishap) => {
+                if let Some(what) = mishap.happen(&self.world).await {
+                    self.say(what);
                 }
             }
-            // Not to wait for anything: how things fall together differs.
-            Step::Pause(milliseconds) => {
-                tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
-                self.say(format!("{milliseconds} ms pass"));
-            }
             Step::Rest => {
-                self.heal().await;
-                self.say("all is quiet");
+                let healed = heal(&self.world).await;
+                self.say(format!("{healed}, and all is quiet"));
                 return truth::holds(self).await;
             }
             other => self.people(other).await,
@@ -142,56 +124,6 @@ impl Story {
 
     fn say(&mut self, what: impl Into<String>) {
         self.said.push(format!("{:2}. {}", self.count, what.into()));
-    }
-
-    async fn deliveries(&mut self, fate: Fate) {
-        let fault = match fate {
-            Fate::Lost => json!({ "lose": true }),
-            Fate::Twice => json!({ "repeat": 1_000 }),
-            Fate::Shuffled => json!({ "shuffle": true }),
-            Fate::Late => json!({ "delay_ms": 150 }),
-        };
-        self.world.gitlab.fault(json!({ "deliveries": fault })).await;
-        self.say(format!("webhooks from here on: {fate:?}"));
-    }
-
-    fn trouble(&mut self, calls: Calls, trouble: Trouble, pass: usize, many: usize) {
-        let wire = &self.world.wire;
-        let on = match calls {
-            Calls::All => wire.any(),
-            Calls::Reads => wire.on("GET", "*"),
-            Calls::Posts => wire.on("POST", "*"),
-            Calls::Puts => wire.on("PUT", "*"),
-            Calls::Deletes => wire.on("DELETE", "*"),
-        };
-        let on = on.after_passing(pass, many);
-        match trouble {
-            Trouble::Answer500 => on.answer(500, &[], r#"{"message":"500 Internal Server Error"}"#),
-            Trouble::Answer429 => on.answer(429, &[("retry-after", "1")], "Retry later\n"),
-            Trouble::Answer404 => on.answer(404, &[], r#"{"message":"404 Not found"}"#),
-            Trouble::EmptyList => on.answer(200, &[("content-type", "application/json")], "[]"),
-            Trouble::Hang => on.hang(),
-            Trouble::Cut => on.cut(),
-            Trouble::Unheard => on.lose(),
-        }
-        self.say(format!("calls to GitLab, {calls:?}: {pass} pass, then {many} times {trouble:?}"));
-    }
-
-    async fn heal(&mut self) {
-        self.world.wire.heal();
-        self.world.gitlab.fault(json!({})).await;
-        self.say("network and GitLab are well");
-    }
-
-    fn kill_at(&mut self, n: usize, moment: Moment) {
-        if self.world.greenroom.is_running() {
-            let (kill, call) = (self.world.greenroom.kill_switch(), self.world.wire.any().nth(n));
-            match moment {
-                Moment::Before => call.instead(kill),
-                Moment::After => call.after(kill),
-            }
-            self.say(format!("greenroom dies at call {n} from here, {moment:?}"));
-        }
     }
 
     async fn people(&mut self, step: Step) {

@@ -1,28 +1,15 @@
 //! The oracle: what must be seen, from GitLab's side and from what was built. It knows nothing of how greenroom works.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::story::{BROKEN_FILE, Built, ByHand, Known, Story};
+use crate::histories::{Shown, comes_to_stay, engine_files, visit};
 use crate::support::{
-    PATIENCE,
     gitlab::Gitlab,
-    world::{World, page, says},
+    world::{World, says},
 };
-
-/// What the link shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Shown {
-    /// Nothing, for good.
-    Gone,
-    /// Nothing yet.
-    Nothing,
-    Text(String),
-}
 
 /// What must be seen of a merge request's preview.
 #[derive(Debug)]
@@ -36,29 +23,9 @@ struct Truth {
 }
 
 /// Waits until the world equals the truth and stays so. Then what serves is known for certain.
-///
-/// On its way it may look like the truth: what is still to be done, or comes late, or is found by the net, changes it once
-/// more, but not for ever.
 pub async fn holds(story: &mut Story) -> Result<(), String> {
     nudge(story).await;
-    let began = Instant::now();
-    let mut since = None;
-    loop {
-        let lists = story.world.wire.count("GET", "*/merge_requests");
-        let difference = equals(story).await.err();
-        match since {
-            _ if difference.is_some() => since = None,
-            None => since = Some(lists),
-            // Two resyncs came and found nothing.
-            Some(before) if lists >= before + 2 => break,
-            Some(_) => {}
-        }
-        if began.elapsed() > PATIENCE {
-            let difference = difference.unwrap_or_else(|| "no resync comes".to_owned());
-            return Err(format!("the world does not come to equal the truth for long: {difference}"));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    comes_to_stay(&story.world, || equals(story)).await?;
     settle(story).await;
     Ok(())
 }
@@ -110,23 +77,6 @@ pub async fn unbroken(story: &Story) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// What a reviewer sees; nothing where nobody answers.
-async fn visit(world: &World, url: &str) -> Option<Shown> {
-    let host = url.split_once("://")?.1;
-    let answer = world.greenroom.try_get(host, "/").await?;
-    let status = answer.status().as_u16();
-    let body = answer.text().await.ok()?;
-    Some(match status {
-        200 => {
-            let title = body.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
-            let text = title.map_or(body.as_str(), |(text, _)| text).to_owned();
-            Shown::Text(if body == page(&text) { text } else { body })
-        }
-        410 => Shown::Gone,
-        _ => Shown::Nothing,
-    })
 }
 
 /// Whether the world equals the truth; the first difference.
@@ -202,13 +152,6 @@ impl Facts {
             shown,
         })
     }
-}
-
-/// The engine's pointers, one for each preview that it serves.
-fn engine_files(world: &World) -> Vec<String> {
-    let folder = std::fs::read_dir(world.greenroom.data().join("static/previews"));
-    let files = folder.into_iter().flatten().filter_map(Result::ok);
-    files.map(|file| file.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Compares one merge request with the truth.

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use crate::histories::mishap::{Mishap, mishap};
+
 /// Which merge request: the first to the fourth branch of the project.
 pub type Mr = usize;
 
@@ -38,97 +40,17 @@ pub enum Step {
     DeleteBranch(Mr),
     /// Somebody stops the environment in GitLab's own page.
     StopByHand(Mr),
-    /// What happens to webhooks from here on.
-    Deliveries(Fate),
-    /// What happens to these calls to GitLab: after so many that pass, to so many.
-    GitLab(Calls, Trouble, usize, usize),
-    /// GitLab and webhooks are well again.
-    Heal,
-    /// `kill -9` at the n-th call from here.
-    KillAt(usize, Moment),
-    /// `kill -9` now.
-    Kill,
-    Restart,
-    /// Nothing happens for so many milliseconds.
-    Pause(u64),
+    Meanwhile(Mishap),
     /// All is healed, and greenroom gets the time it needs: here, too, the world must equal the truth.
     Rest,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    Lost,
-    Twice,
-    Shuffled,
-    Late,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Calls {
-    All,
-    Reads,
-    Posts,
-    Puts,
-    Deletes,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    Answer500,
-    Answer429,
-    Answer404,
-    EmptyList,
-    Hang,
-    Cut,
-    /// GitLab does it, and the answer is lost.
-    Unheard,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// GitLab never hears of the call.
-    Before,
-    /// GitLab did it; greenroom never learns.
-    After,
 }
 
 fn mr() -> impl Strategy<Value = Mr> {
     prop_oneof![8 => Just(0_usize), 5 => Just(1_usize), 1 => Just(2_usize), 1 => Just(3_usize)]
 }
 
-fn trouble() -> impl Strategy<Value = Step> {
-    let calls = prop_oneof![
-        4 => Just(Calls::All),
-        2 => Just(Calls::Reads),
-        3 => Just(Calls::Posts),
-        2 => Just(Calls::Puts),
-        1 => Just(Calls::Deletes),
-    ];
-    let trouble = prop_oneof![
-        2 => Just(Trouble::Answer500),
-        1 => Just(Trouble::Answer429),
-        1 => Just(Trouble::Answer404),
-        1 => Just(Trouble::EmptyList),
-        1 => Just(Trouble::Hang),
-        2 => Just(Trouble::Cut),
-        3 => Just(Trouble::Unheard),
-    ];
-    let many = prop_oneof![3 => 1_usize..6, 1 => Just(1_000)];
-    (calls, trouble, 0_usize..12, many).prop_map(|(calls, trouble, pass, many)| match (calls, trouble) {
-        // A GitLab that answers a write with "no" means it.
-        (Calls::Reads, _) => Step::GitLab(calls, trouble, pass, many),
-        (Calls::All, Trouble::Answer404 | Trouble::EmptyList) => {
-            Step::GitLab(Calls::Reads, trouble, pass, many)
-        }
-        (_, Trouble::Answer404 | Trouble::EmptyList) => Step::GitLab(calls, Trouble::Unheard, pass % 3, many),
-        _ => Step::GitLab(calls, trouble, pass, many),
-    })
-}
-
 fn step() -> impl Strategy<Value = Step> {
     use Step as S;
-    let fate = prop_oneof![3 => Just(Fate::Lost), 1 => Just(Fate::Twice), 1 => Just(Fate::Shuffled), 1 => Just(Fate::Late)];
-    let moment = prop_oneof![Just(Moment::Before), Just(Moment::After)];
     let people = prop_oneof![
         3 => mr().prop_map(S::Open),
         6 => mr().prop_map(S::Push),
@@ -153,13 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         24 => people,
-        2 => fate.prop_map(S::Deliveries),
-        4 => trouble(),
-        1 => Just(S::Heal),
-        3 => (1_usize..12, moment).prop_map(|(n, moment)| S::KillAt(n, moment)),
-        1 => Just(S::Kill),
-        2 => Just(S::Restart),
-        3 => (1_u64..500).prop_map(S::Pause),
+        16 => mishap().prop_map(S::Meanwhile),
         2 => Just(S::Rest),
     ]
 }
