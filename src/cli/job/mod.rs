@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 pub(super) use deploy::{Flags, run};
@@ -47,7 +48,7 @@ pub(super) struct JobFlags {
     /// How long the job waits, in seconds. A server goes on without it. Default: an hour, and two minutes less than GitLab gives the
     /// job, so that it can still say how far it came.
     #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
+    timeout: Option<u32>,
     /// How the outcome is printed; as JSON, what happens goes to stderr.
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
@@ -105,8 +106,10 @@ struct Job {
     merge_requests: Vec<u64>,
     merge_train: bool,
     engine: Option<EngineKind>,
-    patience: Duration,
     desk: Desk,
+    /// How long all of it may take, and until when.
+    limit: Duration,
+    until: Instant,
     log: Log,
     flags: JobFlags,
 }
@@ -118,9 +121,10 @@ enum Desk {
 }
 
 impl Desk {
-    async fn open(way: Way) -> Result<Self, Failure> {
+    /// A server is asked again until then at the latest.
+    async fn open(way: Way, until: Instant) -> Result<Self, Failure> {
         Ok(match way {
-            Way::Server(access) => Self::Server(Server::new(access)?),
+            Way::Server(access) => Self::Server(Server::new(access, until)?),
             Way::Alone(alone) => Self::Alone(Box::new(Alone::open(*alone).await?)),
         })
     }
@@ -131,12 +135,15 @@ impl Job {
         let settings = job_settings(flags.server.clone(), flags.merge_request, flags.config.clone())
             .map_err(|problems| Failure::Findings(problems.to_string()))?;
         let log = Log::new(&settings, flags.output);
+        let limit = flags.timeout.map_or(settings.patience, |seconds| Duration::from_secs(seconds.into()));
+        let until = Instant::now() + limit;
         Ok(Self {
             merge_requests: settings.merge_requests,
             merge_train: settings.merge_train,
             engine: settings.engine,
-            patience: settings.patience,
-            desk: Desk::open(settings.way).await?,
+            desk: Desk::open(settings.way, until).await?,
+            limit,
+            until,
             log,
             flags,
         })
@@ -146,7 +153,7 @@ impl Job {
     async fn deploy(&self, archive: Option<&Packed>) -> Result<Value, Failure> {
         match &self.desk {
             Desk::Server(server) => server.ask("api/v1/jobs/deploy", &self.named(), archive).await,
-            Desk::Alone(alone) => alone.deploy(&self.merge_requests).await,
+            Desk::Alone(alone) => self.in_time(Box::pin(alone.deploy(&self.merge_requests))).await,
         }
     }
 
@@ -154,7 +161,7 @@ impl Job {
     async fn stop(&self) -> Result<Value, Failure> {
         match &self.desk {
             Desk::Server(server) => server.ask("api/v1/jobs/stop", &self.named(), None).await,
-            Desk::Alone(alone) => alone.stop(&self.merge_requests).await,
+            Desk::Alone(alone) => self.in_time(Box::pin(alone.stop(&self.merge_requests))).await,
         }
     }
 
@@ -165,7 +172,6 @@ impl Job {
 
     /// Shows how it goes until it is decided: how what was answered comes out.
     async fn follow(&self, answer: &Value) -> Result<(End, Value), Failure> {
-        let limit = self.flags.timeout.map_or(self.patience, Duration::from_secs);
         let order = answer["order"].as_str();
         let follow = async {
             match &self.desk {
@@ -179,19 +185,23 @@ impl Job {
                 Desk::Alone(alone) => alone.follow(&self.log, answer).await,
             }
         };
-        let end = tokio::time::timeout(limit, follow).await.map_err(|_| self.late(limit))??;
+        let end = self.in_time(Box::pin(follow)).await?;
         let parsed = serde_json::from_value(end.clone())?;
         Ok((parsed, end))
     }
 
-    fn late(&self, limit: Duration) -> Failure {
+    async fn in_time<T>(&self, done: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        timeout_at(self.until, done).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    fn late(&self) -> Failure {
         let goes_on = match &self.desk {
             Desk::Server(_) => {
                 "the server goes on, and tells how it ends: in the merge request, and by `greenroom why`"
             }
             Desk::Alone(_) => "what was begun stays as it is; run the job again to go on",
         };
-        Failure::Unavailable(anyhow::anyhow!("it is not decided after {} s; {goes_on}", limit.as_secs()))
+        Failure::Unavailable(anyhow::anyhow!("it is not decided after {} s; {goes_on}", self.limit.as_secs()))
     }
 
     /// Leaves the outcome where GitLab and scripts look for it.
@@ -262,7 +272,8 @@ impl OwnJob {
     async fn new(server: Option<Url>, merge_request: Option<u64>) -> Result<Self, Failure> {
         let settings = job_settings(server, merge_request, None)
             .map_err(|problems| Failure::Findings(problems.to_string()))?;
-        Ok(Self { desk: Desk::open(settings.way).await?, merge_requests: settings.merge_requests })
+        let until = Instant::now() + settings.patience;
+        Ok(Self { desk: Desk::open(settings.way, until).await?, merge_requests: settings.merge_requests })
     }
 
     /// The job's preview.

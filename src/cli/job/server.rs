@@ -9,6 +9,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Body, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::io::ReaderStream;
 use url::Url;
 
@@ -29,14 +30,16 @@ pub(super) struct Server {
     http: Outgoing,
     url: Url,
     token: SecretString,
+    /// Until when it is asked again.
+    until: Instant,
 }
 
 impl Server {
-    pub(super) fn new(access: ServerAccess) -> Result<Self, Failure> {
+    pub(super) fn new(access: ServerAccess, until: Instant) -> Result<Self, Failure> {
         let http = Outgoing::new(&access.roots, |http| {
             http.connect_timeout(CONNECT).read_timeout(SILENCE).redirect(Policy::none())
         })?;
-        Ok(Self { http, url: access.server, token: access.id_token })
+        Ok(Self { http, url: access.server, token: access.id_token, until })
     }
 
     /// Asks for something, with files if there are some.
@@ -80,7 +83,16 @@ impl Server {
             .with_max_delay(Duration::from_secs(30))
             .with_jitter()
             .with_max_times(TRIES);
-        send.retry(pauses).when(|failure| matches!(failure, Failure::Unavailable(_))).await
+        let mut last = None;
+        let asked = send
+            .retry(pauses)
+            .when(|failure| matches!(failure, Failure::Unavailable(_)))
+            .notify(|failure, _| last = Some(failure.told()));
+        let Ok(answered) = timeout_at(self.until, asked).await else {
+            let last = last.unwrap_or_else(|| format!("{} is silent", self.url));
+            return Err(Failure::Unavailable(anyhow!(last).context("the time of the job is over")));
+        };
+        answered
     }
 
     async fn answered(&self, request: RequestBuilder) -> Result<Response, Failure> {

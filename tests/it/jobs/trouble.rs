@@ -87,6 +87,27 @@ async fn what_is_not_decided_in_time_or_refused_stands_in_the_report() {
 }
 
 #[tokio::test]
+async fn a_job_waits_no_longer_for_a_server_that_is_away() {
+    let world = World::start().await;
+    let token = a_job(&world).await;
+    world.greenroom.kill9();
+    let (ended, status) = deploys(&world, &token, &["--timeout", "2"], &[]).await;
+    assert_eq!(ended.code, 3, "{}", ended.all());
+    let (kind, why) = told(&status);
+    assert_eq!(kind, NonSuccessKind::Error);
+    assert!(why.starts_with("the time of the job is over: http://"), "{why}");
+    assert!(why.contains("does not answer"), "{why}");
+
+    // Nor for one that listens and says nothing.
+    let wire = Wire::to(&world.greenroom.url()).await;
+    wire.any().always().hang();
+    let silent = [("GREENROOM_SERVER", wire.url().as_str())];
+    let (ended, status) = deploys(&world, &token, &["--timeout", "1"], &silent).await;
+    assert_eq!(ended.code, 3, "{}", ended.all());
+    assert!(told(&status).1.ends_with(" is silent"), "{:?}", told(&status));
+}
+
+#[tokio::test]
 async fn a_merge_train_is_skipped_in_every_way_of_telling() {
     let world = World::start().await;
     let variables = [("CI_MERGE_REQUEST_EVENT_TYPE", "merge_train")];
