@@ -56,23 +56,23 @@ fn runner() -> impl Strategy<Value = Runner> {
 fn step() -> impl Strategy<Value = Step> {
     use Step as S;
     let people = prop_oneof![
-        4 => branch().prop_map(S::Push),
+        3 => branch().prop_map(S::Push),
         8 => branch().prop_map(S::Deploy),
         3 => branch().prop_map(S::Begin),
         1 => branch().prop_map(S::Again),
         1 => branch().prop_map(S::Cancel),
         3 => branch().prop_map(S::StopJob),
-        3 => (branch(), runner()).prop_map(|(branch, runner)| S::StopByHand(branch, runner)),
-        4 => branch().prop_map(S::Open),
+        5 => (branch(), runner()).prop_map(|(branch, runner)| S::StopByHand(branch, runner)),
+        3 => branch().prop_map(S::Open),
         3 => branch().prop_map(S::Close),
         2 => branch().prop_map(S::Reopen),
         2 => branch().prop_map(S::Merge),
-        3 => branch().prop_map(S::DeleteBranch),
+        4 => branch().prop_map(S::DeleteBranch),
     ];
     prop_oneof![
-        22 => people,
-        12 => mishap().prop_map(S::Meanwhile),
-        3 => Just(S::Rest),
+        20 => people,
+        8 => mishap().prop_map(S::Meanwhile),
+        5 => Just(S::Rest),
     ]
 }
 

@@ -18,8 +18,8 @@ use crate::support::{PATIENCE, world::World};
 /// Their pipelines are the branch's own, or those of the merge request where one is open.
 const BRANCHES: [(&str, bool); 2] = [("one", false), ("two", true)];
 
-/// How long a job waits for its deploy. A server that is killed for good keeps nobody waiting for long.
-const TIMEOUT: &str = "6s";
+/// How long a job waits for its deploy, seconds. A server that is killed for good keeps nobody waiting for long.
+const TIMEOUT: &str = "6";
 
 /// What is known of a preview that no API tells.
 #[derive(Debug, Default)]
@@ -376,6 +376,7 @@ impl Story {
                     continue;
                 };
                 let deployed = status.success();
+                assert_ne!(status.code(), Some(2), "a verb that is called in a wrong way");
                 self.job_is(running.job, if deployed { "success" } else { "failed" }).await;
                 self.say(format!("job {} ends with {:?}", running.job, status.code()));
                 let known = &mut self.known[at];
@@ -417,6 +418,7 @@ impl Story {
         let mut verb = self.verb(at, job, of_mr, &["stop", "--timeout", TIMEOUT]).await;
         let output = verb.output().await.unwrap();
         let code = output.status.code()?;
+        assert_ne!(code, 2, "{}", String::from_utf8_lossy(&output.stderr));
         self.stop_job_is(at, job, if code == 0 { "success" } else { "failed" }).await;
         Some(code)
     }
