@@ -82,7 +82,8 @@ async fn what_was_lost_while_greenroom_was_down_comes_once() {
     let answered = answered(&world).await;
     assert!(answered.values().all(|times| *times == 1), "each once: {answered:?}");
     assert_eq!(world.wire.count("POST", "*/resend"), 3);
-    assert_eq!(world.greenroom.log().matches("a lost delivery was sent again").count(), 3);
+    let sent = "a lost delivery was sent again";
+    assert_eq!(world.greenroom.logs(sent, 3).await.matches(sent).count(), 3);
     world.ends_well().await;
 }
 
@@ -180,7 +181,8 @@ async fn a_developer_is_warned_once_and_nothing_else_is_tried() {
     let standing = warns_of(&world, &["webhooks_hidden"]).await;
     assert!(standing[0]["text"].as_str().unwrap().contains("`acme/web`"), "{standing:#?}");
     rounds(&world, 3).await;
-    assert_eq!(world.greenroom.log().matches("webhooks cannot be watched").count(), 1);
+    let told = "webhooks cannot be watched";
+    assert_eq!(world.greenroom.logs(told, 1).await.matches(told).count(), 1);
     assert_eq!(world.wire.count("POST", "*/hooks/*"), 0);
 
     world.gitlab.promote_bot(40).await;

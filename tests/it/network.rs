@@ -10,7 +10,6 @@ use crate::support::{
     PATIENCE,
     gitlab::{BOT, Gitlab},
     tls::{Authority, Proxy, TlsFront},
-    until,
     world::{Before, World},
 };
 
@@ -23,14 +22,6 @@ fn ca_file(authority: &Authority) -> (TempDir, String) {
     (folder, path)
 }
 
-async fn logs(world: &World, text: &str) {
-    until(&format!("the log says `{text}`"), PATIENCE, || async {
-        let log = world.greenroom.log();
-        if log.contains(text) { Ok(()) } else { Err(log) }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_gitlab_with_a_private_authority_is_believed_once_its_certificate_is_given() {
     let before = Before::start().await;
@@ -38,8 +29,8 @@ async fn a_gitlab_with_a_private_authority_is_believed_once_its_certificate_is_g
     let front = TlsFront::before(before.wire.url(), &authority, "localhost").await;
     let gitlab = format!("https://localhost:{}", front.address.port());
     let mut world = before.greenroom(&[("GREENROOM_GITLAB_URL", &gitlab)]).await;
-    logs(&world, "its certificate is not trusted").await;
-    logs(&world, "give its certificate as a PEM file with GREENROOM_CA_FILE").await;
+    world.greenroom.logs("its certificate is not trusted", 1).await;
+    world.greenroom.logs("give its certificate as a PEM file with GREENROOM_CA_FILE", 1).await;
     assert!(world.wire.calls().is_empty(), "nothing was sent, least of all the token");
 
     let (_folder, ca) = ca_file(&authority);
@@ -58,7 +49,7 @@ async fn a_certificate_for_another_name_is_refused_with_the_authority_known() {
     let (_folder, ca) = ca_file(&authority);
     let gitlab = format!("https://localhost:{}", front.address.port());
     let world = before.greenroom(&[("GREENROOM_GITLAB_URL", &gitlab), ("GREENROOM_CA_FILE", &ca)]).await;
-    logs(&world, "its certificate is not valid").await;
+    world.greenroom.logs("its certificate is not valid", 1).await;
     assert!(world.wire.calls().is_empty());
 }
 
@@ -80,7 +71,7 @@ async fn gitlab_is_reached_through_the_proxy_unless_it_is_excepted() {
         ])
         .await;
     // Nobody but the proxy knows that name.
-    logs(&world, "GitLab did not answer").await;
+    world.greenroom.logs("GitLab did not answer", 1).await;
     assert_eq!(proxy.asked(), [""; 0]);
 
     world.greenroom.set("NO_PROXY", "other.test");

@@ -10,11 +10,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{
-    PATIENCE,
     courier::Delivery,
     gitlab::{BOT, SIGNING_TOKEN},
-    greenroom::Greenroom,
-    until,
     world::World,
 };
 
@@ -51,14 +48,6 @@ impl Mount {
     }
 }
 
-async fn logs(greenroom: &Greenroom, text: &str, times: usize) {
-    until(&format!("the log says `{text}` {times} times"), PATIENCE, || async {
-        let log = greenroom.log();
-        if log.matches(text).count() >= times { Ok(()) } else { Err(log) }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_rotated_gitlab_token_is_taken_while_running() {
     let mount = Mount::of(&[("token", BOT)]);
@@ -71,7 +60,7 @@ async fn a_rotated_gitlab_token_is_taken_while_running() {
 
     world.gitlab.control("tokens/rotate", json!({ "token": BOT, "new": "next-token" })).await;
     mount.swap(&[("token", "next-token\n")]);
-    logs(&world.greenroom, "a secret was replaced", 1).await;
+    world.greenroom.logs("a secret was replaced", 1).await;
     world.gitlab.push("feature", &[("a", "2")]).await;
     world.build(mr, "two").await;
     world.becomes(mr, "ready").await;
@@ -79,7 +68,7 @@ async fn a_rotated_gitlab_token_is_taken_while_running() {
 
     // Somebody empties it by mistake: the one that works stays.
     mount.swap(&[("token", "\n")]);
-    logs(&world.greenroom, "is empty; the secret stays as it was", 1).await;
+    world.greenroom.logs("is empty; the secret stays as it was", 1).await;
     world.gitlab.close(mr).await;
     world.becomes(mr, "stopped").await;
     let log = world.greenroom.log();
@@ -103,18 +92,18 @@ async fn rotated_webhook_secrets_both_count_in_between() {
     assert_eq!((signed(SIGNING_TOKEN).await, signed(OTHER_SIGNING_TOKEN).await), (202, 401));
 
     mount.swap(&[("secret", "old\nnew"), ("signing", &format!("{SIGNING_TOKEN}\n{OTHER_SIGNING_TOKEN}"))]);
-    logs(greenroom, "a secret was replaced", 2).await;
+    greenroom.logs("a secret was replaced", 2).await;
     assert_eq!((by_token("old").await, by_token("new").await), (202, 202));
     assert_eq!((signed(SIGNING_TOKEN).await, signed(OTHER_SIGNING_TOKEN).await), (202, 202));
 
     mount.swap(&[("secret", "new"), ("signing", OTHER_SIGNING_TOKEN)]);
-    logs(greenroom, "a secret was replaced", 4).await;
+    greenroom.logs("a secret was replaced", 4).await;
     assert_eq!((by_token("old").await, by_token("new").await), (401, 202));
     assert_eq!((signed(SIGNING_TOKEN).await, signed(OTHER_SIGNING_TOKEN).await), (401, 202));
 
     // One that is no signing token is not taken, and its text is not told.
     mount.swap(&[("secret", "new"), ("signing", "whsec_mistyped")]);
-    logs(greenroom, "the secret stays as it was", 1).await;
+    greenroom.logs("the secret stays as it was", 1).await;
     assert_eq!(signed(OTHER_SIGNING_TOKEN).await, 202);
     assert!(!greenroom.log().contains("whsec_"), "{}", greenroom.log());
 }
@@ -129,9 +118,9 @@ async fn a_rotated_api_token_is_taken_while_running() {
         async |token: &str| http.get(url.clone()).bearer_auth(token).send().await.unwrap().status().as_u16();
     assert_eq!((ask("old").await, ask("new").await), (200, 401));
     fs::remove_file(mount.path("api")).unwrap();
-    logs(&world.greenroom, "cannot be read", 1).await;
+    world.greenroom.logs("cannot be read", 1).await;
     assert_eq!(ask("old").await, 200);
     fs::write(mount.path("api"), "new\n").unwrap();
-    logs(&world.greenroom, "a secret was replaced", 1).await;
+    world.greenroom.logs("a secret was replaced", 1).await;
     assert_eq!((ask("old").await, ask("new").await), (401, 200));
 }

@@ -14,7 +14,6 @@ use serde_json::json;
 use crate::support::{
     PATIENCE,
     gitlab::{BOT, Gitlab},
-    until,
     wire::Wire,
     world::Before,
 };
@@ -142,11 +141,7 @@ async fn an_old_gitlab_and_a_token_that_ends_soon_are_warned_of() {
         &format!("the token of GREENROOM_GITLAB_TOKEN expires on {end}"),
         "the token of GREENROOM_GITLAB_TOKEN lacks the scope `api` (it has read_api)",
     ] {
-        until(&format!("it warns: {warning}"), PATIENCE, || async {
-            let log = world.greenroom.log();
-            if log.contains(warning) { Ok(()) } else { Err(log) }
-        })
-        .await;
+        world.greenroom.logs(warning, 1).await;
     }
     assert_eq!(world.greenroom.log().matches("WARN").count(), 3, "{}", world.greenroom.log());
 }

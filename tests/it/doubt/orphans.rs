@@ -56,7 +56,7 @@ async fn a_lost_store_touches_nothing_until_its_instance_is_adopted() {
         world.wire.calls().split_off(before).into_iter().filter(|call| call.method != "GET").collect();
     assert!(writes.is_empty(), "{writes:#?}");
     assert_eq!(world.preview(mrs[0]).await, None);
-    assert!(world.greenroom.log().contains(&old), "the log names the instance");
+    world.greenroom.logs(&old, 1).await;
 
     let adopt = ["adopt", "--instance", &old];
     let (status, text) = world.greenroom.verb(&adopt);

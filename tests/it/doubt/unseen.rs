@@ -84,7 +84,7 @@ async fn a_project_that_is_not_served_any_more_is_left_and_reported() {
     }
     let (_, why) = world.greenroom.verb(&["why", &format!("acme/web!{}", mrs[0])]);
     assert!(why.contains("note: the settings do not serve this project any more"), "{why}");
-    assert!(world.greenroom.log().contains("that the settings do not serve are left previews=5"));
+    world.greenroom.logs("that the settings do not serve are left previews=5", 1).await;
     let ids = |all: &[serde_json::Value]| all.iter().map(|one| one["id"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(&world.gitlab.environments().await), ids(&environments));
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{DEPLOY, site};
-use crate::support::{PATIENCE, until, world::World};
+use crate::support::world::World;
 
 #[tokio::test]
 async fn a_job_deploys_its_folder_and_ends_with_the_link() {
@@ -230,10 +230,7 @@ async fn a_dropped_connection_and_a_killed_server_are_waited_out() {
     let token = world.id_token(job.deploy, json!({})).await;
     let folder = site("patient");
     let verb = world.verb_command(&["deploy", folder.path().to_str().unwrap()], mr, &token).spawn().unwrap();
-    until("the order is kept", PATIENCE, || async {
-        world.greenroom.log().contains("a job asked for a deploy").then_some(())
-    })
-    .await;
+    world.greenroom.logs("a job asked for a deploy", 1).await;
     world.greenroom.restart().await;
     world.wire.heal();
     let output = verb.wait_with_output().await.unwrap();
@@ -250,10 +247,7 @@ async fn a_cancelled_job_does_not_stop_what_it_asked_for() {
     let folder = site("goes on");
     let mut verb =
         world.verb_command(&["deploy", folder.path().to_str().unwrap()], mr, &token).spawn().unwrap();
-    until("the server knows of it", PATIENCE, || async {
-        world.greenroom.log().contains("a job asked for a deploy").then_some(())
-    })
-    .await;
+    world.greenroom.logs("a job asked for a deploy", 1).await;
     verb.kill().await.unwrap();
     world.becomes(mr, "ready").await;
     world.shows(mr, "goes on").await;

@@ -74,8 +74,9 @@ async fn an_odd_setting_is_a_warning() {
     assert!(warning["since"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{health}");
     assert!(!warning["remedy"].as_str().unwrap().is_empty(), "{health}");
     assert_eq!(metric(&greenroom, "greenroom_warnings{code=\"settings\"}").await, 1);
-    let log = greenroom.log();
-    assert_eq!(log.matches("GREENROOM_COLOUR is no setting").count(), 1, "{log}");
+    let told = "GREENROOM_COLOUR is no setting";
+    let log = greenroom.logs(told, 1).await;
+    assert_eq!(log.matches(told).count(), 1, "{log}");
 }
 
 #[tokio::test]
@@ -95,7 +96,8 @@ async fn hooks_that_do_what_they_should_not_are_warnings() {
 
     assert_eq!(Delivery::about(1).with_token("guessed").deliver(&greenroom).await, 401);
     warns_of(&greenroom, &["deliveries_foreign", "deliveries_refused", "deliveries_unreadable"]).await;
-    assert_eq!(greenroom.log().matches("webhooks came of projects that are not served").count(), 1);
+    let told = "webhooks came of projects that are not served";
+    assert_eq!(greenroom.logs(told, 1).await.matches(told).count(), 1);
 }
 
 #[tokio::test]

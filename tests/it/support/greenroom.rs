@@ -304,6 +304,15 @@ impl Greenroom {
         self.home.path().join("data")
     }
 
+    /// Waits until it has logged `text` so many times, and returns the log. What it has done may come late there.
+    pub async fn logs(&self, text: &str, times: usize) -> String {
+        until(&format!("the log says `{text}` {times} times"), PATIENCE, || async {
+            let log = self.log();
+            if log.matches(text).count() >= times { Ok(log) } else { Err(log) }
+        })
+        .await
+    }
+
     /// Everything it logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
