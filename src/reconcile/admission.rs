@@ -181,11 +181,23 @@ impl Jobs {
             && let Some(key) = of_branch
             && self.store.preview(key).await?.is_some_and(|preview| preview.state != State::Stopped)
         {
-            // Its merge request came later.
-            return Ok(Some(key));
+            // Its merge request came later, and may have been deployed by this pipeline already.
+            return Ok(Some(self.deployed_by(claims).await?.unwrap_or(key)));
         }
         let found = self.find(claims, named).await?;
         Ok(found.map(|(merge_request, _)| merge_request.key).or(of_branch))
+    }
+
+    /// The preview of the job's branch, with a merge request or without, that its pipeline asked for last.
+    async fn deployed_by(&self, claims: &Claims) -> Result<Option<PreviewKey>, Refusal> {
+        let mut last = None;
+        for key in self.store.previews_of_branch(claims.project(), &claims.reference).await? {
+            let order = self.store.job_order(key).await?.map(|kept| kept.order);
+            if let Some(order) = order.filter(|order| order.pipeline_id == claims.pipeline_id) {
+                last = last.max(Some((order.at, key)));
+            }
+        }
+        Ok(last.map(|(_, key)| key))
     }
 
     /// Whether the job may be told of this merge request's preview: it runs in the same project.

@@ -331,6 +331,30 @@ async fn where_branch_pipelines_go_on_for_a_merge_request_they_keep_their_enviro
 }
 
 #[tokio::test]
+async fn a_stop_job_speaks_for_what_its_own_pipeline_deployed_while_the_other_is_not_gone_yet() {
+    let world = World::start().await;
+    let jobs = world.branch_pipeline("feature", "1").await;
+    assert_eq!(world.deploys(&jobs, "without").await.code, 0);
+    world.branch_becomes("feature", "ready").await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let next = world.branch_pipeline("feature", "2").await;
+    // Nobody can look at the branch.
+    world.wire.on("GET", "*/repository/branches/*").always().answer(500, &[], "<html>");
+    assert_eq!(world.deploys(&next, "with").await.code, 0);
+    world.becomes(mr, "ready").await;
+
+    let ended = world.in_branch(next.stop, &["stop"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    world.becomes(mr, "stopped").await;
+    assert_eq!(world.branch_shows("feature").await, (200, page("without")));
+    world.wire.heal();
+    let ended = world.in_branch(jobs.stop, &["stop"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    world.branch_becomes("feature", "stopped").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
 async fn a_branchs_preview_survives_the_loss_of_the_store_and_is_not_forgotten() {
     let world = World::start_with(&[("GREENROOM_INSTANCE", "house")]).await;
     let jobs = world.branch_pipeline("feature/x", "1").await;
