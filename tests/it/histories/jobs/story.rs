@@ -27,6 +27,10 @@ pub struct Place {
     pub fate: Fate,
     /// What it may show.
     pub good: BTreeSet<String>,
+    /// Whether what it shows is what the branch has now.
+    pub current: bool,
+    /// Whether a job asked for it, and it is not known how that came out.
+    undecided: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +51,14 @@ pub enum Fate {
 impl Place {
     fn begins(&mut self, text: &str) {
         self.good.insert(text.to_owned());
+        (self.current, self.undecided) = (false, true);
         if self.is_over() {
             self.fate = Fate::Perhaps;
         }
+    }
+
+    pub fn showing(fate: Fate, text: &str, current: bool) -> Self {
+        Self { fate, good: BTreeSet::from([text.to_owned()]), current, undecided: false }
     }
 
     pub const fn is_over(&self) -> bool {
@@ -57,14 +66,13 @@ impl Place {
     }
 
     fn is_deployed(&mut self, text: &str) {
-        self.good = BTreeSet::from([text.to_owned()]);
-        self.fate = Fate::Deployed;
+        *self = Self::showing(Fate::Deployed, text, true);
     }
 
     /// Somebody or something ended it, which is known for certain where nothing else was going on.
     fn ends(&mut self, certain: bool) {
-        if certain {
-            *self = Self { fate: Fate::Ended, good: BTreeSet::new() };
+        if certain && !self.undecided {
+            *self = Self { fate: Fate::Ended, ..Self::default() };
         } else if !self.is_over() {
             self.fate = Fate::Perhaps;
         }
@@ -120,7 +128,7 @@ impl Known {
         }
         let good = &self.of_branch.good | &self.of_mr.good;
         for place in [&mut self.of_branch, &mut self.of_mr] {
-            *place = Place { fate: Fate::Perhaps, good: good.clone() };
+            *place = Place { fate: Fate::Perhaps, good: good.clone(), current: false, undecided: true };
         }
     }
 }
@@ -194,6 +202,7 @@ impl Story {
                     self.world.greenroom.restart().await;
                 }
                 self.wait_for_jobs().await;
+                self.world.rests().await;
                 return truth::holds(self).await;
             }
             Step::Push(at)
@@ -229,6 +238,8 @@ impl Story {
         match step {
             Step::Push(_) => {
                 let sha = self.world.gitlab.push(name, &[("count", &self.count.to_string())]).await;
+                let known = &mut self.known[at];
+                (known.of_branch.current, known.of_mr.current) = (false, false);
                 Some(format!("push of {}", &sha[..8]))
             }
             Step::Deploy(_) if exists => {
@@ -263,12 +274,11 @@ impl Story {
                 let stop =
                     if newest.stopped { self.world.gitlab.retry(newest.stop).await } else { newest.stop };
                 let code = self.stop_job(at, stop).await?;
-                if code == 0 {
-                    let known = &mut self.known[at];
-                    let certain = known.running.is_empty();
-                    known.place(of_mr).ends(certain);
-                    known.place(!of_mr).ends(false);
-                }
+                // A server that took it does it, whatever becomes of the job.
+                let known = &mut self.known[at];
+                let certain = code == 0 && known.running.is_empty();
+                known.place(of_mr).ends(certain);
+                known.place(!of_mr).ends(false);
                 Some(format!("stop job {stop} has ended with {code}"))
             }
             Step::StopByHand(_, runner) => self.stop_by_hand(at, runner, opened).await,
@@ -288,7 +298,8 @@ impl Story {
                 }
                 let known = &mut self.known[at];
                 known.blurs();
-                known.of_mr.ends(true);
+                // Whatever was asked for.
+                known.of_mr = Place { fate: Fate::Ended, ..Place::default() };
                 // Whether the branch had been replaced is not known while nobody looked.
                 known.of_branch.ends(false);
                 Some(format!("!{iid} is over: {step:?}"))
@@ -370,6 +381,7 @@ impl Story {
     async fn jobs_end(&mut self) {
         for at in 0..self.known.len() {
             let mut left = Vec::new();
+            let is_alone = self.known[at].running.len() == 1;
             for mut running in std::mem::take(&mut self.known[at].running) {
                 let Some(status) = running.verb.try_wait().unwrap() else {
                     left.push(running);
@@ -381,7 +393,7 @@ impl Story {
                 self.say(format!("job {} ends with {:?}", running.job, status.code()));
                 let known = &mut self.known[at];
                 // With another one beside it, or an end, there is no telling which came last.
-                if deployed && left.is_empty() && known.place(running.of_mr).good.contains(&running.text) {
+                if deployed && is_alone && known.place(running.of_mr).good.contains(&running.text) {
                     known.place(running.of_mr).is_deployed(&running.text);
                 }
             }
@@ -450,7 +462,9 @@ impl Story {
             }
         }
         let known = &mut self.known[at];
-        let certain = ended && known.running.is_empty() && known.place(of_mr).fate == Fate::Serves;
+        // What a merge request shows goes with that, not with the environment of its branch.
+        let is_its = newest.of_mr == of_mr;
+        let certain = ended && is_its && known.running.is_empty() && known.place(of_mr).fate == Fate::Serves;
         known.place(of_mr).ends(certain);
         known.place(!of_mr).ends(false);
         Some(told)

@@ -19,7 +19,7 @@ pub async fn holds(story: &mut Story) -> Result<(), String> {
         for (place, preview) in [(&mut known.of_branch, branch), (&mut known.of_mr, mr)] {
             match shown(world, preview.as_ref()).await {
                 Some(Shown::Text(text)) => {
-                    *place = Place { fate: Fate::Serves, good: BTreeSet::from([text]) };
+                    *place = Place::showing(Fate::Serves, &text, place.current);
                 }
                 _ if place.fate == Fate::Ended => {}
                 _ => *place = Place::default(),
@@ -115,8 +115,8 @@ async fn one(
         Shown::Text(_) => return Err(told()),
         Shown::Gone | Shown::Nothing => false,
     };
-    let state_says = matches!(preview["state"].as_str(), Some("ready")) == serves
-        || (preview["state"] == "failed" || preview["state"] == "waiting") && place.fate == Fate::Perhaps;
+    let is_ready = preview["state"] == "ready";
+    let state_says = if place.current { is_ready == serves } else { serves || !is_ready };
     let right = match place.fate {
         Fate::Gone | Fate::Ended => !serves,
         Fate::Serves | Fate::Deployed => serves,
