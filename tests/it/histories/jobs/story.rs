@@ -268,7 +268,8 @@ impl Story {
                 }
                 Some("what deploys is cancelled".to_owned())
             }
-            Step::StopJob(_) => {
+            // It is of the same resource group: GitLab lets it wait for a deploy job.
+            Step::StopJob(_) if self.known[at].running.is_empty() => {
                 let newest = self.known[at].newest?;
                 let of_mr = newest.of_mr || opened;
                 let stop =
@@ -449,7 +450,7 @@ impl Story {
         let mut ended = stopped["state"] == "stopped";
         if stopped["state"] == "stopping" {
             match runner {
-                Runner::RunsIt => {
+                Runner::RunsIt if self.known[at].running.is_empty() => {
                     let code = self.stop_job(at, newest.stop).await?;
                     told = format!("{told}; stop job {} has ended with {code}", newest.stop);
                     ended = code == 0;
@@ -458,7 +459,7 @@ impl Story {
                     self.stop_job_is(at, newest.stop, "failed").await;
                     told = format!("{told}; stop job {} fails", newest.stop);
                 }
-                Runner::IsAway => ended = true,
+                Runner::RunsIt | Runner::IsAway => ended = true,
             }
         }
         let known = &mut self.known[at];
