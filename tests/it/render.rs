@@ -122,6 +122,39 @@ fn a_chart_sees_nothing_of_the_server_and_asks_nobody() {
     }
 }
 
+#[test]
+fn hooks_for_other_times_are_left_out_and_what_is_refused_is_named_as_in_the_chart() {
+    let hook = |name: &str, hook: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, annotations: {{helm.sh/hook: \"{hook}\"}}}}\n"
+        )
+    };
+    let hooks = [
+        hook("migrate", "pre-install, pre-upgrade"),
+        hook("drop-the-database", "post-delete"),
+        hook("undo", "pre-rollback,post-rollback"),
+        hook("try", "test"),
+    ];
+    let hooks = hooks.concat();
+    let mut files = chart();
+    files.push(("chart/templates/hooks.yaml", hooks.as_str()));
+    let Some(repository) = Repository::with("helm", &files) else { return };
+    let objects = repository.renders();
+    let heads: Vec<&str> =
+        objects.lines().filter(|line| line.starts_with("# ") || line.starts_with("  name: ")).collect();
+    assert_snapshot!(heads.join("\n"), @r"
+    # chart/templates/config.yaml
+      name: app-1-mr-1-config
+    # chart/templates/hooks.yaml
+      name: migrate
+    ");
+    let hidden = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: fine}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n";
+    fs::create_dir_all(repository.path("chart/charts/part/templates")).unwrap();
+    fs::write(repository.path("chart/charts/part/Chart.yaml"), CHART.replace("web", "part")).unwrap();
+    fs::write(repository.path("chart/charts/part/templates/two.yaml"), hidden).unwrap();
+    assert_snapshot!(repository.is_refused(), @"`chart/charts/part/templates/two.yaml`: `Namespace b: kind: is not of a namespace, or gives rights; previews may have neither`");
+}
+
 const KUSTOMIZE: &str = "version: 1\nengine: kubernetes\nkubernetes: {kustomize: k8s/overlays/review}\n";
 
 fn kustomization() -> Vec<(&'static str, &'static str)> {
@@ -144,6 +177,21 @@ fn kustomization() -> Vec<(&'static str, &'static str)> {
 fn a_kustomization_is_built_with_files_that_are_templates() {
     let Some(repository) = Repository::with("kustomize", &kustomization()) else { return };
     assert_snapshot!(repository.renders());
+}
+
+#[test]
+fn a_file_that_is_no_template_reaches_its_config_map_as_it_is() {
+    let config = "# for the program\nserver:\n  port: 8080 # here\n  umask: 0027\n";
+    let mut files = kustomization();
+    files.retain(|(name, _)| !name.ends_with("review/kustomization.yaml"));
+    files.push((
+        "k8s/overlays/review/kustomization.yaml",
+        "resources: [../../base]\nconfigMapGenerator: [{name: b, files: [config.yaml]}]\n",
+    ));
+    files.push(("k8s/overlays/review/config.yaml", config));
+    let Some(repository) = Repository::with("kustomize", &files) else { return };
+    let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&repository.renders()).unwrap();
+    assert_eq!(objects[0]["data"]["config.yaml"], config);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use regex::Regex;
+use serde_json::Value;
 
 use super::documents::{self, Document};
 use super::error::RenderError;
@@ -31,7 +32,7 @@ pub(super) async fn documents(
     let place = helm.chart.as_path().display().to_string();
     let Some(program) = &tools.helm else {
         return Err(RenderError::Trouble(String::from(
-            "helm is not installed on the server; the operator can install it, or say where it is with the setting helm",
+            "helm is not installed on the server; the operator can install it in a folder of its `PATH`",
         )));
     };
     let work = Work::new(tree)?;
@@ -54,7 +55,31 @@ pub(super) async fn documents(
     let call = Call { program, arguments: &arguments, folder: work.path(), input: &[], limits: LIMITS };
     let output =
         process::run(call).await.map_err(|error| work::refused(&place, work.path(), "helm", error))?;
-    documents::parse(&format!("helm {place}"), &String::from_utf8_lossy(&output), &Marks::new())
+    let output = String::from_utf8_lossy(&output);
+    let mut documents = documents::parse(&format!("helm {place}"), &output, &Marks::new())?;
+    name_sources(&mut documents, &output, &place);
+    documents.retain(|document| !is_left_out(&document.value));
+    Ok(documents)
+}
+
+/// Names the files of the chart that documents come from, as Helm tells it in a comment before each. Which of a file's documents
+/// one is, and in which line, cannot be told: Helm sorts them.
+fn name_sources(documents: &mut [Document], output: &str, place: &str) {
+    let lines: Vec<&str> = output.lines().collect();
+    for Document { source, .. } in documents {
+        let until = source.line.and_then(|line| usize::try_from(line).ok()).unwrap_or(0).min(lines.len());
+        let told = lines[..until].iter().rev().find_map(|line| line.strip_prefix("# Source: "));
+        // It begins with the chart's name, which need not be its folder's.
+        let Some((_, file)) = told.and_then(|told| told.split_once('/')) else { continue };
+        *source = crate::render::Source { file: format!("{place}/{file}"), document: 1, line: None };
+    }
+}
+
+/// Whether an object is a hook for something else than installing and upgrading, such as for deleting: it is not for now.
+fn is_left_out(object: &Value) -> bool {
+    let hooks = object.pointer("/metadata/annotations/helm.sh~1hook").and_then(Value::as_str);
+    let now = ["pre-install", "post-install", "pre-upgrade", "post-upgrade"];
+    hooks.is_some_and(|hooks| !hooks.split(',').any(|hook| now.contains(&hook.trim())))
 }
 
 /// Refuses what Helm would have to fetch or to ask a cluster for.

@@ -10,7 +10,7 @@ use super::documents::{self, Document};
 use super::error::RenderError;
 use super::helm::{LIMITS, line_of};
 use super::marks::Marks;
-use super::template::{Author, Files, Source, Templates};
+use super::template::{self, Author, Files, Source, Templates};
 use super::work::{self, Work};
 use super::{Tools, folder};
 use crate::process::{self, Call};
@@ -52,14 +52,15 @@ pub(super) async fn documents(
     let place = path.display().to_string();
     let Some(program) = &tools.kustomize else {
         return Err(RenderError::Trouble(String::from(
-            "kustomize is not installed on the server; the operator can install it, or say where it is with the setting \
-             kustomize",
+            "kustomize is not installed on the server; the operator can install it in a folder of its `PATH`",
         )));
     };
     let work = Work::new(tree)?;
     let folder = work.find(path, Path::is_dir)?;
     let (names, sources): (Vec<_>, Vec<_>) = folder::read(work.path(), path, &place)?
         .into_iter()
+        // What is no template stays as it was written: it may be a file that becomes part of a ConfigMap.
+        .filter(|(_, text)| template::is_one(text))
         .map(|(name, text)| (path.join(&name), Source { place: format!("{place}/{name}"), text }))
         .unzip();
     let rendered = templates.documents(sources, &Files::new(), Author::Stranger).await?;
