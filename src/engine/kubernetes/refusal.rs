@@ -6,6 +6,9 @@ use kube::core::Status;
 
 use crate::preview::Quoted;
 
+/// What the API server answers, as an error of its own, to an object with a field that it does not know, or of another type.
+const MISTYPED: &str = "failed to create typed patch object ";
+
 /// Why a request did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -105,6 +108,7 @@ fn answer(status: &Status) -> Refusal {
         404 => Refusal::UnknownKind,
         409 => Refusal::Conflict(message.to_owned()),
         422 if is_immutable(message) => Refusal::Immutable(message.to_owned()),
+        500 if message.contains(MISTYPED) => Refusal::Object(explain(message).1),
         // A webhook that cannot be asked is the cluster's trouble, one that says no is the object's.
         500 if message.contains("failed calling webhook") => Refusal::Unavailable(format!(
             "one of its admission webhooks does not answer: {}",
@@ -131,6 +135,21 @@ fn is_immutable(message: &str) -> bool {
 
 /// What a refusal of an object says, in words: whether it is hopeless without a change, and why.
 pub(super) fn explain(message: &str) -> (bool, String) {
+    if let Some((_, rest)) = message.split_once(MISTYPED) {
+        let (_, why) = rest.split_once("): ").unwrap_or(("", rest));
+        // How it writes values it has no type for.
+        let why = why.replace("&value.valueUnstructured{Value:", "").replace('}', "");
+        return (true, format!("it is not valid: {}", Quoted::new(&why)));
+    }
+    // Both come by and by in a namespace that is new.
+    for (words, what) in [
+        ("status unknown for quota", "the cluster has not counted the namespace's quota yet"),
+        ("error looking up service account", "its service account is not there"),
+    ] {
+        if message.contains(words) {
+            return (false, format!("{what}: {}", Quoted::new(message)));
+        }
+    }
     if let Some((_, rest)) = message.split_once("exceeded quota: ") {
         return (false, format!("the quota of the preview's namespace is used up: {}", Quoted::new(rest)));
     }
@@ -230,6 +249,12 @@ mod tests {
                 422,
                 "Invalid",
                 "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: {}: field is immutable",
+            ),
+            refused(
+                500,
+                "InternalError",
+                "failed to create typed patch object (x/web; apps/v1, Kind=Deployment): .spec.template.spec.containers\
+                 [name=\"web\"].env[name=\"PORT\"].value: expected string, got &value.valueUnstructured{Value:8080}",
             ),
             refused(429, "TooManyRequests", "too many requests"),
             refused(503, "ServiceUnavailable", "apiserver is shutting down"),
