@@ -17,7 +17,7 @@ use super::cache::Place;
 use super::desk::{Attempt, Stage};
 use super::guards::{guards, pod_security};
 use super::names::is_ours;
-use super::prepare::{leave_counts_to_autoscalers, prepare};
+use super::prepare::{keep_jobs, leave_counts_to_autoscalers, prepare};
 use super::record::{self, Begun, Failure, Objects, Record, Wanted};
 use super::reference::{Reference, waves};
 use super::refusal::{Refusal, unchangeable};
@@ -61,6 +61,7 @@ impl Parcel {
         let guards: Vec<Value> = guards(profile).iter().map(ready).collect();
         let mut objects: Vec<Value> = objects.iter().map(|manifest| ready(&manifest.object)).collect();
         leave_counts_to_autoscalers(&mut objects);
+        keep_jobs(&mut objects);
         let wanted = guards.iter().chain(&objects).filter_map(|object| {
             let replicas = object.pointer("/spec/replicas").and_then(Value::as_i64);
             Some(Wanted { object: Reference::of(object)?, replicas })
@@ -230,7 +231,7 @@ impl Inner {
         let apply = || self.server.apply(namespace, object);
         match self.patient(parcel, attempt, apply).await {
             Ok(()) => Ok(()),
-            Err(Refusal::Immutable(_)) if reference.kind.is_replaceable() => {
+            Err(Refusal::Immutable(_)) if reference.kind.may_be_replaced(object) => {
                 let began = tokio::time::Instant::now();
                 while !self
                     .patient(parcel, attempt, || self.server.delete(namespace, &reference))

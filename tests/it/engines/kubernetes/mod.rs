@@ -5,6 +5,7 @@ mod crashes;
 mod diagnosis;
 mod guards;
 mod presets;
+mod revisions;
 mod rights;
 
 use std::{
