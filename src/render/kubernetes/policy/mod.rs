@@ -53,8 +53,11 @@ const OURS: [(&str, &str); 5] = [
     ("NetworkPolicy", "greenroom"),
     ("ResourceQuota", "greenroom"),
     ("Secret", "greenroom"),
-    ("Secret", "greenroom-pull"),
+    ("Secret", PULL_SECRET),
 ];
+
+/// The Secret that images are pulled with.
+const PULL_SECRET: &str = "greenroom-pull";
 
 /// What the operator lets a project's objects be.
 #[derive(Debug, Clone, Default)]
@@ -200,7 +203,7 @@ impl ManifestRules {
         match kind {
             "Service" => self.check_service(&object["spec"])?,
             "Secret" => check_secret(object)?,
-            "Ingress" => routes::check_ingress(object, &values.host, &self.exposure)?,
+            "Ingress" => routes::check_ingress(object, values, &self.exposure)?,
             "HTTPRoute" => routes::check_http_route(object, values, &self.exposure)?,
             "PersistentVolumeClaim" => pods::check_claim(&object["spec"], "spec")?,
             _ => {}

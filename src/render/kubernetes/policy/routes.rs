@@ -9,6 +9,9 @@ use crate::render::kubernetes::values::Values;
 const REACHING: [&str; 6] =
     ["-snippet", "/server-alias", "/auth-url", "/auth-signin", "/permanent-redirect", "/temporal-redirect"];
 
+/// Annotations that name an object, which may be of another namespace, by the end of their names.
+const BORROWING: [&str; 2] = ["-secret", "-configmap"];
+
 /// How an Ingress named its class before there was a field for it; controllers still heed it.
 const CLASS: &str = "kubernetes.io/ingress.class";
 
@@ -40,13 +43,20 @@ pub(super) fn give_class(object: &mut Value, exposure: &Exposure) {
     }
 }
 
-pub(super) fn check_ingress(object: &Value, host: &str, exposure: &Exposure) -> Checked {
+pub(super) fn check_ingress(object: &Value, values: &Values, exposure: &Exposure) -> Checked {
+    let (own, host) = (values.name.as_str(), values.host.as_str());
     for key in object["metadata"]["annotations"].as_object().into_iter().flatten().map(|(key, _)| key) {
         if REACHING.iter().any(|end| key.ends_with(end)) {
             return Err(fault(
                 format!("metadata.annotations[{key}]"),
                 "can change what other hosts of the controller answer",
             ));
+        }
+    }
+    for (key, value) in object["metadata"]["annotations"].as_object().into_iter().flatten() {
+        let named = value.as_str().and_then(|value| value.split_once('/')).map(|(namespace, _)| namespace);
+        if BORROWING.iter().any(|end| key.ends_with(end)) && named.is_some_and(|named| named != own) {
+            return Err(fault(format!("metadata.annotations[{key}]"), "reaches into another namespace"));
         }
     }
     let spec = &object["spec"];

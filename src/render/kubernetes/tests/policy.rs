@@ -54,6 +54,16 @@ fn what_a_pod_must_not_be_is_refused_in_every_kind_that_has_pods() {
             None,
             json!({"volumes": [{"name": "a", "ephemeral": {"volumeClaimTemplate": {"spec": {"volumeName": "b"}}}}]}),
         ),
+        (None, json!({"volumes": [{"name": "a", "secret": {"secretName": "greenroom-pull"}}]})),
+        (
+            None,
+            json!({"volumes": [{"name": "a", "projected": {"sources": [{"secret": {"name": "greenroom-pull"}}]}}]}),
+        ),
+        (None, json!({"containers": [{"envFrom": [{"secretRef": {"name": "greenroom-pull"}}]}]})),
+        (
+            None,
+            json!({"initContainers": [{"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "greenroom-pull", "key": "a"}}}]}]}),
+        ),
         (None, json!({"nodeName": "node-1"})),
         (None, json!({"priorityClassName": "system-node-critical"})),
     ];
@@ -145,6 +155,11 @@ fn what_an_object_must_not_be_is_refused_with_its_field() {
             "networking.k8s.io/v1",
             "Ingress",
             json!({"metadata": {"name": "a", "annotations": {"nginx.ingress.kubernetes.io/server-snippet": "x"}}, "spec": {"rules": [{"host": host}]}}),
+        ),
+        object(
+            "networking.k8s.io/v1",
+            "Ingress",
+            json!({"metadata": {"name": "a", "annotations": {"nginx.ingress.kubernetes.io/auth-tls-secret": "kube-system/ca"}}, "spec": {"rules": [{"host": host}]}}),
         ),
         route(json!({})),
         route(json!({"hostnames": ["gitlab.example"]})),
