@@ -87,13 +87,17 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 fn answer(status: &Status) -> Refusal {
     let message = status.message.as_str();
+    // Whatever status it chooses for that, and whatever it says.
+    if message.contains("admission webhook ") && message.contains(" denied the request") {
+        return Refusal::Object(explain(message).1);
+    }
     match status.code {
         401 => Refusal::Access("it does not accept greenroom's credentials (401)".into()),
         403 if message.contains("status unknown for quota") => {
             Refusal::Unavailable("it has not counted the namespace's quota yet".into())
         }
         // The account's own rights are spelt `User "…" cannot patch resource …`.
-        403 if message.contains(" cannot ") && message.contains(" resource ") => {
+        403 if message.contains("User \"") && message.contains("\" cannot ") => {
             Refusal::Access(format!("greenroom's account lacks a right (403): {}", Quoted::new(message)))
         }
         403 if message.contains("being terminated") => Refusal::Conflict(message.to_owned()),
@@ -232,6 +236,16 @@ mod tests {
                 403,
                 "Forbidden",
                 "admission webhook \"policy.example.com\" denied the request without explanation",
+            ),
+            refused(
+                403,
+                "Forbidden",
+                "admission webhook \"policy.example.com\" denied the request: a web cannot ask for so much of a resource",
+            ),
+            refused(
+                500,
+                "InternalError",
+                "admission webhook \"policy.example.com\" denied the request: not on a Friday",
             ),
             refused(
                 500,
