@@ -96,6 +96,14 @@ fn chart() -> Vec<(&'static str, &'static str)> {
 fn a_chart_is_rendered_with_values_that_are_templates() {
     let Some(repository) = Repository::with("helm", &chart()) else { return };
     assert_snapshot!(repository.renders());
+    // Branches have long names, and releases short ones.
+    let long = "somebodys-shop-feature-a-search-that-finds-5005-b-3k9d2m1q";
+    let (code, objects, told) = repository.runs(&["render", "--name", long]);
+    assert_eq!(code, 0, "{told}");
+    assert!(
+        objects.contains("name: somebodys-shop-feature-a-search-that-finds-5005-b-3k9-config\n"),
+        "{objects}"
+    );
     let (_, objects, _) = repository.runs(&["render", "--title", "x\"\nkind: Secret\n---\n{{ .Values }}"]);
     let read: serde_json::Value = serde_saphyr::from_str(&objects).unwrap();
     assert_eq!(read["data"]["title"], "x\"\nkind: Secret\n---\n{{ .Values }}");

@@ -38,7 +38,7 @@ pub(super) async fn documents(
     let work = Work::new(tree)?;
     let chart = work.find(helm.chart.as_path(), Path::is_dir)?;
     check(&work, helm.chart.as_path(), &place)?;
-    let mut arguments: Vec<OsString> = ["template", values.name.as_str()].map(Into::into).into();
+    let mut arguments: Vec<OsString> = ["template", release(values.name.as_str())].map(Into::into).into();
     arguments.push(chart.into());
     arguments.extend(["--namespace", values.name.as_str(), "--skip-tests"].map(Into::into));
     let mut sources = Vec::new();
@@ -60,6 +60,12 @@ pub(super) async fn documents(
     name_sources(&mut documents, &output, &place);
     documents.retain(|document| !is_left_out(&document.value));
     Ok(documents)
+}
+
+/// The name of the release: the preview's, as much of it as Helm takes. It is alone in its namespace.
+fn release(name: &str) -> &str {
+    const LONGEST: usize = 53;
+    name.get(..LONGEST).unwrap_or(name).trim_end_matches('-')
 }
 
 /// Names the files of the chart that documents come from, as Helm tells it in a comment before each. Which of a file's documents
