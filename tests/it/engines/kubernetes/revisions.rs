@@ -108,3 +108,22 @@ async fn a_stateful_set_whose_volumes_would_go_with_it_is_not_made_anew() {
     assert!(planned[0].refused.is_some(), "{planned:#?}");
     assert_eq!(status.serving.map(|it| it.sha), Some(commit('a')));
 }
+
+#[tokio::test]
+async fn a_job_that_has_failed_runs_again_with_the_next_order() {
+    let Some(room) = Room::new("again").await else { return };
+    let (web, _) = fresh();
+    let mut template = pod(&Says::Fails.image("registry.test/acme"));
+    template["spec"]["restartPolicy"] = json!("Never");
+    let seed = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "seed"},
+        "spec": {"backoffLimit": 0, "template": template},
+    });
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let status = run(&*room.kubernetes, order(&web, 'a', vec![seed.clone()], profile())).await;
+        assert!(matches!(status.pending, Some((_, _, Progress::Failed(_)))), "{status:#?}");
+        runs.push(room.get("jobs.batch", &web, "seed").await.unwrap()["metadata"]["uid"].clone());
+    }
+    assert_ne!(runs[0], runs[1]);
+}
