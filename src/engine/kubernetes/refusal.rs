@@ -35,7 +35,7 @@ impl Refusal {
             Self::Object(why) => Some(why.clone()),
             Self::Immutable(why) => Some(format!("it {}", unchangeable(why))),
             Self::UnknownKind => Some(String::from(
-                "the cluster does not know this kind; a definition has to be installed first",
+                "the cluster does not know this kind in this version; write another apiVersion, or have its definition installed first",
             )),
             Self::NotFound | Self::Conflict(_) | Self::Access(_) | Self::Unavailable(_) => None,
         }

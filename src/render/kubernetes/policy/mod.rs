@@ -217,6 +217,10 @@ impl ManifestRules {
         if OF_THE_CLUSTER.contains(&kind) || group == "rbac.authorization.k8s.io" {
             return Err(fault("kind", "is not of a namespace, or gives rights; previews may have neither"));
         }
+        if group == "extensions" {
+            let instead = if kind == "Ingress" { "networking.k8s.io/v1" } else { "apps/v1" };
+            return Err(fault("apiVersion", format!("{api} is gone from Kubernetes, expected {instead}")));
+        }
         if group == "apps" && kind == "ReplicaSet" {
             // Those of Deployments are watched by their metadata alone.
             return Err(fault(

@@ -114,6 +114,7 @@ fn what_an_object_must_not_be_is_refused_with_its_field() {
         object("v1", "ResourceQuota", json!({})),
         object("cert-manager.io/v1", "Certificate", json!({})),
         object("evil.example/v1", "Deployment", json!({})),
+        object("extensions/v1beta1", "Ingress", json!({})),
         meta(json!({"name": "a", "namespace": "kube-system"})),
         meta(json!({"name": "a", "finalizers": ["a/b"]})),
         meta(json!({"name": "a", "ownerReferences": [{"kind": "Node"}]})),

@@ -63,12 +63,24 @@ async fn what_never_gets_ready_is_given_up_in_time_and_says_what_it_waited_for()
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}},
     });
+    // Their controllers say it in events alone.
+    let mut root = pod(IMAGE);
+    root["metadata"] = json!({"labels": {"app": "db"}});
+    root["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 0});
+    let database = json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
+        "spec": {"serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "template": root},
+    });
+    root["spec"]["restartPolicy"] = json!("Never");
+    let seed = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "seed"}, "spec": {"template": root}});
     let mut crowded = hurried.clone();
     crowded.quota = [("pods".to_owned(), "0".to_owned())].into();
     let orders = [
         (vec![greedy], hurried.clone()),
         (vec![probing], hurried.clone()),
-        (vec![unbound], hurried),
+        (vec![unbound], hurried.clone()),
+        (vec![database], hurried.clone()),
+        (vec![seed], hurried),
         (vec![deployment("web", IMAGE, json!({}))], crowded),
     ];
     let told = orders.map(async |(objects, profile)| {
