@@ -9,6 +9,17 @@ use serde_json::{Map, Value, json};
 use super::Profile;
 use super::names::{DIGEST, GREENROOM, MANAGED_BY, PULL_SECRET};
 
+/// Metadata that the API server keeps and nobody writes.
+pub(super) const KEPT_BY_SERVER: [&str; 7] = [
+    "managedFields",
+    "resourceVersion",
+    "uid",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "selfLink",
+];
+
 /// Where the kinds of Kubernetes keep their pod template; a Pod is its own.
 fn template(kind: &str) -> Option<&'static str> {
     match kind {
@@ -34,11 +45,16 @@ pub(super) fn prepare(
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     label(&mut object, labels);
     select(&mut object, &kind);
-    if kind == "Secret" {
+    if kind == "Secret" && object["apiVersion"] == "v1" {
         encode(&mut object);
     }
     if let Some(metadata) = map(&mut object, "metadata") {
+        // Of an object that was copied out of a cluster.
+        metadata.retain(|name, _| !KEPT_BY_SERVER.contains(&name.as_str()));
         metadata.insert("namespace".into(), json!(namespace));
+    }
+    if let Some(object) = object.as_object_mut() {
+        object.remove("status");
     }
     if let Some(annotations) = map(&mut object["metadata"], "annotations") {
         annotations.insert(DIGEST.into(), json!(digest));

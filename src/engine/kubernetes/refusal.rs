@@ -132,6 +132,9 @@ fn is_immutable(message: &str) -> bool {
         "pod updates may not change fields",
         "cannot change roleRef",
         "primary clusterIP",
+        // What the API server has filled in stays, and does not go with what is written now.
+        "may not be specified when strategy",
+        "only allowed for updateStrategy",
     ]
     .iter()
     .any(|words| message.contains(words))

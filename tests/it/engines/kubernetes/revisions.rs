@@ -127,3 +127,45 @@ async fn a_job_that_has_failed_runs_again_with_the_next_order() {
     }
     assert_ne!(runs[0], runs[1]);
 }
+
+/// What nobody wrote has been filled in, and what the next revision writes does not go with it.
+#[tokio::test]
+async fn a_deployment_changes_to_a_strategy_that_bears_no_defaults() {
+    let Some(room) = Room::new("strategy").await else { return };
+    let (web, _) = fresh();
+    let first = deployment("web", IMAGE, json!({}));
+    let mut second = deployment("web", IMAGE, json!({"VERSION": "2"}));
+    second["spec"]["strategy"] = json!({"type": "Recreate"});
+    run(&*room.kubernetes, order(&web, 'a', vec![first], profile())).await;
+    let status = run(&*room.kubernetes, order(&web, 'b', vec![second], profile())).await;
+    assert_eq!(status.serving.map(|it| it.sha), Some(commit('b')), "{:?}", status.pending);
+}
+
+/// As `kubectl get --output yaml` prints it.
+#[tokio::test]
+async fn an_object_that_was_copied_out_of_a_cluster_is_applied() {
+    let Some(room) = Room::new("copied").await else { return };
+    let (web, _) = fresh();
+    let mut copied = deployment("web", IMAGE, json!({}));
+    copied["metadata"] = json!({
+        "name": "web", "namespace": "elsewhere", "uid": "5e0b1f3e-0000-4000-8000-000000000000", "resourceVersion": "42",
+        "generation": 7, "creationTimestamp": "2026-01-01T00:00:00Z",
+        "managedFields": [{"manager": "kubectl", "operation": "Update", "apiVersion": "apps/v1"}],
+    });
+    copied["status"] = json!({"replicas": 3, "readyReplicas": 3});
+    let mut made = service("web");
+    made["metadata"]["creationTimestamp"] = Value::Null;
+    made["status"] = json!({"loadBalancer": {}});
+    for sha in ['a', 'b'] {
+        let status =
+            run(&*room.kubernetes, order(&web, sha, vec![copied.clone(), made.clone()], profile())).await;
+        assert_eq!(status.serving.map(|it| it.sha), Some(commit(sha)), "{:?}", status.pending);
+        assert_eq!(
+            room.kubernetes
+                .plan(&order(&web, sha, vec![copied.clone(), made.clone()], profile()))
+                .await
+                .unwrap(),
+            []
+        );
+    }
+}
