@@ -80,6 +80,9 @@ pub async fn render(
         KubernetesSource::Manifests(path) => {
             let place = path.display().to_string();
             let files = folder::read(tree, path, &place)?;
+            if files.is_empty() {
+                return Err(RenderError::file(&place, "there is no *.yaml and no *.yml in that folder"));
+            }
             all(&templates, &files, &place, Author::Stranger).await?
         }
         KubernetesSource::Helm(helm) => helm::documents(helm, tree, &templates, values, tools).await?,

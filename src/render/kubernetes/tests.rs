@@ -297,6 +297,22 @@ async fn a_folder_is_rendered_in_the_order_of_its_names_and_lists_are_taken_apar
     "#);
 }
 
+#[tokio::test]
+async fn a_folder_without_templates_is_told_from_templates_without_objects() {
+    let tree = tempfile::tempdir().unwrap();
+    fs::create_dir_all(tree.path().join("k8s")).unwrap();
+    fs::write(tree.path().join("k8s/a.json"), "{}").unwrap();
+    let refused = async || {
+        let rules = ManifestRules::default();
+        render(&settings("{manifests: k8s}"), tree.path(), &values(), &rules, &Tools::default())
+            .await
+            .unwrap_err()
+    };
+    assert_snapshot!(refused().await, @"`k8s`: `there is no *.yaml and no *.yml in that folder`");
+    fs::write(tree.path().join("k8s/a.yaml"), "# nothing\n").unwrap();
+    assert_snapshot!(refused().await, @"`.greenroom.yml kubernetes`: `it renders to no objects at all`");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn links_are_refused_wherever_they_are() {
