@@ -202,6 +202,42 @@ fn a_file_that_is_no_template_reaches_its_config_map_as_it_is() {
     assert_eq!(objects[0]["data"]["config.yaml"], config);
 }
 
+/// Nothing in such a repository is called `/something`, and what is for others stays theirs.
+#[test]
+fn what_lies_at_the_top_of_a_repository_is_rendered_too() {
+    let object = "apiVersion: v1\nkind: Namespace\nmetadata: {name: {{ name }}}\n";
+    let ci = (".gitlab-ci.yml", "build: {script: [docker inspect --format '{{ .Id }}' web]}\n");
+    let mut told = Vec::new();
+    let kustomization = [
+        (".greenroom.yml", "version: 1\nengine: kubernetes\nkubernetes: {kustomize: .}\n"),
+        ci,
+        ("kustomization.yaml", "resources: [a.yaml]\n"),
+        ("a.yaml", object),
+    ];
+    let Some(repository) = Repository::with("kustomize", &kustomization) else { return };
+    told.push(repository.is_refused());
+    let manifests = [
+        (".greenroom.yml", "version: 1\nengine: kubernetes\nkubernetes: {manifests: .}\n"),
+        ci,
+        ("a.yaml", object),
+    ];
+    told.push(Repository::new(&manifests).is_refused());
+    let chart = [
+        (".greenroom.yml", "version: 1\nengine: kubernetes\nkubernetes: {helm: {chart: .}}\n"),
+        ci,
+        ("Chart.yaml", CHART),
+        ("templates/a.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: {{ .Release.Name }}}\n"),
+        ("docs/lookup.txt", "{{ lookup }}\n"),
+    ];
+    let Some(repository) = Repository::with("helm", &chart) else { return };
+    told.push(repository.is_refused());
+    assert_snapshot!(told.join(""), @r"
+    `a.yaml`: `Namespace app-1-mr-1: kind: is not of a namespace, or gives rights; previews may have neither`
+    `a.yaml:1`: `Namespace app-1-mr-1: kind: is not of a namespace, or gives rights; previews may have neither`
+    `templates/a.yaml`: `Namespace app-1-mr-1: kind: is not of a namespace, or gives rights; previews may have neither`
+    ");
+}
+
 #[test]
 fn a_kustomization_fetches_nothing_and_starts_nothing() {
     let overlay = "k8s/overlays/review/kustomization.yaml";
@@ -254,7 +290,7 @@ fn a_preset_is_printed_and_what_is_wrong_is_told() {
 
 #[test]
 fn init_writes_a_first_file_for_what_is_there_and_says_why() {
-    let repositories: [&[(&str, &str)]; 9] = [
+    let repositories: [&[(&str, &str)]; 10] = [
         &[("Dockerfile", "FROM node\nEXPOSE 3000/tcp\nCMD npm start\n")],
         &[("Containerfile", "FROM scratch\nEXPOSE $PORT\n")],
         &[("Dockerfile", ""), ("chart/Chart.yaml", CHART)],
@@ -264,6 +300,7 @@ fn init_writes_a_first_file_for_what_is_there_and_says_why() {
             ("k8s/base/kustomization.yaml", ""),
             ("k8s/overlays/review/kustomization.yaml", ""),
         ],
+        &[("kustomization.yaml", "")],
         &[
             ("package.json", "{}"),
             (".gitlab-ci.yml", "build site:\n  script: [npm run build]\n  artifacts: {paths: [dist/]}\n"),

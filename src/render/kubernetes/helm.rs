@@ -29,7 +29,7 @@ pub(super) async fn documents(
     values: &Values,
     tools: &Tools,
 ) -> Result<Vec<Document>, RenderError> {
-    let place = helm.chart.as_path().display().to_string();
+    let place = folder::shown(helm.chart.as_path());
     let Some(program) = &tools.helm else {
         return Err(RenderError::Trouble(String::from(
             "helm is not installed on the server; the operator can install it in a folder of its `PATH`",
@@ -37,7 +37,7 @@ pub(super) async fn documents(
     };
     let work = Work::new(tree)?;
     let chart = work.find(helm.chart.as_path(), Path::is_dir)?;
-    check(&work, helm.chart.as_path(), &place)?;
+    check(&work, helm.chart.as_path())?;
     let mut arguments: Vec<OsString> = ["template", release(values.name.as_str())].map(Into::into).into();
     arguments.push(chart.into());
     arguments.extend(["--namespace", values.name.as_str(), "--skip-tests"].map(Into::into));
@@ -77,7 +77,7 @@ fn name_sources(documents: &mut [Document], output: &str, place: &str) {
         let told = lines[..until].iter().rev().find_map(|line| line.strip_prefix("# Source: "));
         // It begins with the chart's name, which need not be its folder's.
         let Some((_, file)) = told.and_then(|told| told.split_once('/')) else { continue };
-        *source = crate::render::Source { file: format!("{place}/{file}"), document: 1, line: None };
+        *source = crate::render::Source { file: folder::within(place, file), document: 1, line: None };
     }
 }
 
@@ -89,7 +89,7 @@ fn is_left_out(object: &Value) -> bool {
 }
 
 /// Refuses what Helm would have to fetch or to ask a cluster for.
-fn check(work: &Work, chart: &Path, place: &str) -> Result<(), RenderError> {
+fn check(work: &Work, chart: &Path) -> Result<(), RenderError> {
     let name = chart.join("Chart.yaml");
     let file = name.display().to_string();
     let text = work::text(&work.find(&name, Path::is_file)?, &file)?;
@@ -106,10 +106,16 @@ fn check(work: &Work, chart: &Path, place: &str) -> Result<(), RenderError> {
             return Err(RenderError::line(&file, line, problem));
         }
     }
-    for (name, text) in folder::read_all(work.path(), chart, place, &["yaml", "yml", "tpl", "txt"])? {
-        if let Some(line) = asks_cluster(&text) {
-            let problem = "lookup asks a cluster, and rendering has none; expected a value in its place";
-            return Err(RenderError::line(&format!("{place}/{name}"), line, problem));
+    for part in ["templates", "charts"].map(|part| chart.join(part)) {
+        let place = folder::shown(&part);
+        if !work.path().join(&part).is_dir() {
+            continue;
+        }
+        for (name, text) in folder::read_all(work.path(), &part, &place, &["yaml", "yml", "tpl", "txt"])? {
+            if let Some(line) = asks_cluster(&text) {
+                let problem = "lookup asks a cluster, and rendering has none; expected a value in its place";
+                return Err(RenderError::line(&folder::within(&place, &name), line, problem));
+            }
         }
     }
     Ok(())
