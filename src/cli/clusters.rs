@@ -12,7 +12,7 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::api::PostParams;
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
@@ -109,9 +109,13 @@ fn told(cluster: &Cluster, why: &str) -> String {
 /// certificates it has, `roots` are trusted as everywhere.
 async fn config(access: &Access, roots: &Roots) -> Result<Option<Config>, String> {
     let mut config = match access {
-        Access::Usual => match Config::infer().await {
+        Access::Usual => match Config::from_kubeconfig(&KubeConfigOptions::default()).await {
             Ok(config) => config,
-            Err(_) => return Ok(None),
+            Err(error) => match Config::incluster() {
+                Ok(config) => config,
+                Err(_) if is_none(&error) => return Ok(None),
+                Err(_) => return Err(error.to_string()),
+            },
         },
         Access::Kubeconfig { path, context } => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| error.to_string())?;
@@ -128,6 +132,16 @@ async fn config(access: &Access, roots: &Roots) -> Result<Option<Config>, String
         config.root_cert = roots.with_the_systems();
     }
     Ok(Some(config))
+}
+
+/// Whether there is just no kubeconfig, or one that chooses no cluster, which is no mistake.
+fn is_none(error: &KubeconfigError) -> bool {
+    match error {
+        KubeconfigError::FindPath | KubeconfigError::CurrentContextNotSet => true,
+        KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
+        KubeconfigError::LoadContext(name) => name.is_empty(),
+        _ => false,
+    }
 }
 
 /// A client that shows what its cluster wants to see; a token of ours as it is at each request.

@@ -87,6 +87,7 @@ fn kustomization(top: &Path) -> Option<Found> {
         candidates.push(Path::new(root).join("base"));
         candidates.push(PathBuf::from(root));
     }
+    candidates.push(PathBuf::from("."));
     let is = |folder: &PathBuf| {
         let names = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
         names.iter().any(|name| top.join(folder).join(name).is_file())

@@ -75,6 +75,11 @@ impl Image {
         self.digest.is_some()
     }
 
+    /// What its registry is asked for: the digest where it has one, else the tag.
+    pub(super) fn reference(&self) -> &str {
+        self.digest.as_deref().unwrap_or(&self.tag)
+    }
+
     /// The same by its digest.
     pub fn with_digest(&self, digest: &str) -> String {
         format!("{}@{digest}", self.written)

@@ -2,8 +2,8 @@
 //!
 //! Properties:
 //! * A tag that is not there is told from a registry that cannot be asked: only the registry's own 404 means "missing".
-//! * GitLab's API token goes to GitLab alone, where a registry names GitLab as the one that hands out its tokens. What a
-//!   pull secret says of a registry goes to the service that this registry names, and never over a plain connection to
+//! * GitLab's API token goes to GitLab alone, where its own registry names it as the one that hands out its tokens, and what
+//!   that hands out goes to that registry alone. What a pull secret says of a registry goes to the service that this registry names, and never over a plain connection to
 //!   another machine.
 
 use std::time::Duration;
@@ -101,7 +101,7 @@ struct Token {
 }
 
 impl Forge {
-    /// The digest that an image's tag has now; `None` when its registry has no such tag.
+    /// The digest that an image's tag has now, or its own; `None` when its registry has no such image.
     pub async fn image_digest(
         &self,
         project: ProjectId,
@@ -116,7 +116,8 @@ impl Forge {
         } else {
             "https"
         };
-        let url = format!("{scheme}://{}/v2/{}/manifests/{}", image.registry, image.repository, image.tag);
+        let reference = image.reference();
+        let url = format!("{scheme}://{}/v2/{}/manifests/{reference}", image.registry, image.repository);
         let url = Url::parse(&url).map_err(|_| unreadable("its address is none"))?;
         let http = self.shared.link.http.to(&url);
         let ask = async |method: Method, pass: &Pass| {
@@ -167,6 +168,12 @@ impl Forge {
         }
     }
 
+    /// Whether it is the registry of GitLab.
+    async fn is_own_registry(&self, project: ProjectId, registry: &str) -> Result<bool, Error> {
+        let image = self.registry_image(project).await?;
+        Ok(image.is_some_and(|image| image.split('/').next() == Some(registry)))
+    }
+
     /// A token for a registry: from GitLab by our API token, from elsewhere by the pull secret's login, or by none.
     async fn registry_token(
         &self,
@@ -184,7 +191,8 @@ impl Forge {
         realm.query_pairs_mut().append_pair("scope", scope);
         let is_gitlab = realm.origin() == self.shared.link.api.origin();
         let login = match login {
-            None if is_gitlab => {
+            // Whoever has an image looked for names the registry, and that names GitLab: its tokens are for its own registry.
+            None if is_gitlab && self.is_own_registry(project, &image.registry).await? => {
                 // GitLab looks at the password alone, which is an access token.
                 let password = self.of(project).await?.credential.secret.clone();
                 Some(Login { user: String::from("greenroom"), password })

@@ -184,12 +184,11 @@ async fn resolve(
         let why = format!("{quoted} is no name of an image, such as `registry.example.com/acme/web:1`");
         return Err(Unresolved::Refused(why));
     };
-    if parsed.has_digest() {
-        return Ok(image.to_owned());
-    }
     match parts.forge.image_digest(record.key.project_id, &parsed, pull_secret).await {
-        Ok(Some(digest)) => Ok(parsed.with_digest(&digest)),
         Ok(None) => Err(Unresolved::Waits(Reason::ImageMissing(quoted))),
+        // Which one it is is known, whoever cannot be asked; whether the nodes may pull it is theirs to say.
+        Ok(Some(_)) | Err(_) if parsed.has_digest() => Ok(image.to_owned()),
+        Ok(Some(digest)) => Ok(parsed.with_digest(&digest)),
         Err(error) => {
             let why = format!("image {quoted} cannot be looked for: {error}");
             Err(Unresolved::Waits(Reason::RegistryTrouble(why)))

@@ -11,13 +11,16 @@ pub struct Source {
     pub file: String,
     /// Which document of that file it is, counted from 1.
     pub document: usize,
-    /// The line that it begins in, counted from 1.
-    pub line: u64,
+    /// The line that it begins in, counted from 1, where that is known.
+    pub line: Option<u64>,
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)?;
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
         if self.document > 1 {
             write!(f, " (document {})", self.document)?;
         }

@@ -96,6 +96,14 @@ fn chart() -> Vec<(&'static str, &'static str)> {
 fn a_chart_is_rendered_with_values_that_are_templates() {
     let Some(repository) = Repository::with("helm", &chart()) else { return };
     assert_snapshot!(repository.renders());
+    // Branches have long names, and releases short ones.
+    let long = "somebodys-shop-feature-a-search-that-finds-5005-b-3k9d2m1q";
+    let (code, objects, told) = repository.runs(&["render", "--name", long]);
+    assert_eq!(code, 0, "{told}");
+    assert!(
+        objects.contains("name: somebodys-shop-feature-a-search-that-finds-5005-b-3k9-config\n"),
+        "{objects}"
+    );
     let (_, objects, _) = repository.runs(&["render", "--title", "x\"\nkind: Secret\n---\n{{ .Values }}"]);
     let read: serde_json::Value = serde_saphyr::from_str(&objects).unwrap();
     assert_eq!(read["data"]["title"], "x\"\nkind: Secret\n---\n{{ .Values }}");
@@ -122,6 +130,39 @@ fn a_chart_sees_nothing_of_the_server_and_asks_nobody() {
     }
 }
 
+#[test]
+fn hooks_for_other_times_are_left_out_and_what_is_refused_is_named_as_in_the_chart() {
+    let hook = |name: &str, hook: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, annotations: {{helm.sh/hook: \"{hook}\"}}}}\n"
+        )
+    };
+    let hooks = [
+        hook("migrate", "pre-install, pre-upgrade"),
+        hook("drop-the-database", "post-delete"),
+        hook("undo", "pre-rollback,post-rollback"),
+        hook("try", "test"),
+    ];
+    let hooks = hooks.concat();
+    let mut files = chart();
+    files.push(("chart/templates/hooks.yaml", hooks.as_str()));
+    let Some(repository) = Repository::with("helm", &files) else { return };
+    let objects = repository.renders();
+    let heads: Vec<&str> =
+        objects.lines().filter(|line| line.starts_with("# ") || line.starts_with("  name: ")).collect();
+    assert_snapshot!(heads.join("\n"), @r"
+    # chart/templates/config.yaml
+      name: app-1-mr-1-config
+    # chart/templates/hooks.yaml
+      name: migrate
+    ");
+    let hidden = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: fine}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n";
+    fs::create_dir_all(repository.path("chart/charts/part/templates")).unwrap();
+    fs::write(repository.path("chart/charts/part/Chart.yaml"), CHART.replace("web", "part")).unwrap();
+    fs::write(repository.path("chart/charts/part/templates/two.yaml"), hidden).unwrap();
+    assert_snapshot!(repository.is_refused(), @"`chart/charts/part/templates/two.yaml`: `Namespace b: kind: is not of a namespace, or gives rights; previews may have neither`");
+}
+
 const KUSTOMIZE: &str = "version: 1\nengine: kubernetes\nkubernetes: {kustomize: k8s/overlays/review}\n";
 
 fn kustomization() -> Vec<(&'static str, &'static str)> {
@@ -144,6 +185,57 @@ fn kustomization() -> Vec<(&'static str, &'static str)> {
 fn a_kustomization_is_built_with_files_that_are_templates() {
     let Some(repository) = Repository::with("kustomize", &kustomization()) else { return };
     assert_snapshot!(repository.renders());
+}
+
+#[test]
+fn a_file_that_is_no_template_reaches_its_config_map_as_it_is() {
+    let config = "# for the program\nserver:\n  port: 8080 # here\n  umask: 0027\n";
+    let mut files = kustomization();
+    files.retain(|(name, _)| !name.ends_with("review/kustomization.yaml"));
+    files.push((
+        "k8s/overlays/review/kustomization.yaml",
+        "resources: [../../base]\nconfigMapGenerator: [{name: b, files: [config.yaml]}]\n",
+    ));
+    files.push(("k8s/overlays/review/config.yaml", config));
+    let Some(repository) = Repository::with("kustomize", &files) else { return };
+    let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&repository.renders()).unwrap();
+    assert_eq!(objects[0]["data"]["config.yaml"], config);
+}
+
+/// Nothing in such a repository is called `/something`, and what is for others stays theirs.
+#[test]
+fn what_lies_at_the_top_of_a_repository_is_rendered_too() {
+    let object = "apiVersion: v1\nkind: Namespace\nmetadata: {name: {{ name }}}\n";
+    let ci = (".gitlab-ci.yml", "build: {script: [docker inspect --format '{{ .Id }}' web]}\n");
+    let mut told = Vec::new();
+    let kustomization = [
+        (".greenroom.yml", "version: 1\nengine: kubernetes\nkubernetes: {kustomize: .}\n"),
+        ci,
+        ("kustomization.yaml", "resources: [a.yaml]\n"),
+        ("a.yaml", object),
+    ];
+    let Some(repository) = Repository::with("kustomize", &kustomization) else { return };
+    told.push(repository.is_refused());
+    let manifests = [
+        (".greenroom.yml", "version: 1\nengine: kubernetes\nkubernetes: {manifests: .}\n"),
+        ci,
+        ("a.yaml", object),
+    ];
+    told.push(Repository::new(&manifests).is_refused());
+    let chart = [
+        (".greenroom.yml", "version: 1\nengine: kubernetes\nkubernetes: {helm: {chart: .}}\n"),
+        ci,
+        ("Chart.yaml", CHART),
+        ("templates/a.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: {{ .Release.Name }}}\n"),
+        ("docs/lookup.txt", "{{ lookup }}\n"),
+    ];
+    let Some(repository) = Repository::with("helm", &chart) else { return };
+    told.push(repository.is_refused());
+    assert_snapshot!(told.join(""), @r"
+    `a.yaml`: `Namespace app-1-mr-1: kind: is not of a namespace, or gives rights; previews may have neither`
+    `a.yaml:1`: `Namespace app-1-mr-1: kind: is not of a namespace, or gives rights; previews may have neither`
+    `templates/a.yaml`: `Namespace app-1-mr-1: kind: is not of a namespace, or gives rights; previews may have neither`
+    ");
 }
 
 #[test]
@@ -198,7 +290,7 @@ fn a_preset_is_printed_and_what_is_wrong_is_told() {
 
 #[test]
 fn init_writes_a_first_file_for_what_is_there_and_says_why() {
-    let repositories: [&[(&str, &str)]; 9] = [
+    let repositories: [&[(&str, &str)]; 10] = [
         &[("Dockerfile", "FROM node\nEXPOSE 3000/tcp\nCMD npm start\n")],
         &[("Containerfile", "FROM scratch\nEXPOSE $PORT\n")],
         &[("Dockerfile", ""), ("chart/Chart.yaml", CHART)],
@@ -208,6 +300,7 @@ fn init_writes_a_first_file_for_what_is_there_and_says_why() {
             ("k8s/base/kustomization.yaml", ""),
             ("k8s/overlays/review/kustomization.yaml", ""),
         ],
+        &[("kustomization.yaml", "")],
         &[
             ("package.json", "{}"),
             (".gitlab-ci.yml", "build site:\n  script: [npm run build]\n  artifacts: {paths: [dist/]}\n"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::cache::{Cache, Seen};
 use super::ready::Readiness;
 use super::record::Wanted;
-use super::reference::Reference;
+use super::reference::{Kind, Reference};
 use crate::preview::Quoted;
 
 /// How the newest order of a preview stands.
@@ -23,6 +23,8 @@ pub(super) struct Assessment {
     pub partial: bool,
     /// What differs from what was ready, one line each.
     pub drifted: Vec<String>,
+    /// Broken pods of an earlier revision that a StatefulSet waits for, name and uid.
+    pub in_the_way: Vec<(String, String)>,
     /// Which fields of each object are ours.
     pub fields: BTreeMap<String, u32>,
 }
@@ -43,6 +45,9 @@ pub(super) fn assess(cache: &Cache, namespace: &str) -> Assessment {
     let settled = found.waits_for.is_empty();
     for (name, pod) in cache.all(namespace, "Pod") {
         let Some(finding) = pod.finding.as_ref().filter(|_| !settled) else { continue };
+        if is_in_the_way(cache, namespace, pod, &order.digest) {
+            found.in_the_way.push((name.clone(), pod.uid.clone()));
+        }
         if pod.errand.is_some() || !counts(cache, namespace, pod, &order.digest) {
             continue;
         }
@@ -141,6 +146,17 @@ impl Assessment {
             }
         }
     }
+}
+
+/// Whether a pod is broken, and of an earlier revision of a StatefulSet: that replaces its pods in turn once they are ready, so
+/// this one would stay for good.
+fn is_in_the_way(cache: &Cache, namespace: &str, pod: &Seen, digest: &str) -> bool {
+    let Some(owner) = pod.owner.as_ref().filter(|owner| owner.kind == "StatefulSet") else { return false };
+    let set = Reference { kind: Kind::new("apps/v1", "StatefulSet"), name: owner.name.clone() };
+    let current =
+        cache.get(namespace, &set).filter(|set| set.digest.as_deref() == Some(digest) && set.observed);
+    let newest = current.filter(|set| set.uid == owner.uid).and_then(|set| set.revision.as_ref());
+    !pod.deleting && newest.is_some_and(|newest| pod.revision.as_ref() != Some(newest))
 }
 
 /// Whether a pod is of the revision that the order of `digest` asked for. The pods of an earlier one may be as broken as

@@ -4,18 +4,8 @@ use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
 use super::names::DIGEST;
+use super::prepare::KEPT_BY_SERVER;
 
-/// Metadata that the API server keeps and nobody writes.
-const NOISE: [&str; 8] = [
-    "managedFields",
-    "resourceVersion",
-    "uid",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "selfLink",
-    "namespace",
-];
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const CONTEXT: usize = 3;
 
@@ -37,7 +27,7 @@ fn plain(object: &Value) -> Value {
     if let Some(fields) = object.as_object_mut() {
         fields.remove("status");
         if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.retain(|name, _| !NOISE.contains(&name.as_str()));
+            metadata.retain(|name, _| !KEPT_BY_SERVER.contains(&name.as_str()) && name != "namespace");
             if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
                 annotations.remove(DIGEST);
                 annotations.remove(LAST_APPLIED);

@@ -110,6 +110,10 @@ impl Inner {
         let assessed = assess(&cache, name);
         drop(cache);
         self.tell_progress(name, &place, &assessed, told);
+        if !assessed.in_the_way.is_empty() {
+            let (inner, name, pods) = (Arc::clone(self), name.to_owned(), assessed.in_the_way.clone());
+            tokio::spawn(async move { inner.clear(&name, &pods).await });
+        }
         if let Some(verdict) = verdict(&place, &assessed, self.clock.now())
             && busy.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned())
         {
@@ -186,6 +190,18 @@ impl Inner {
             // Whoever removed or replaced the namespace has seen to it.
             Err(Refusal::NotFound | Refusal::Conflict(_)) => Ok(()),
             Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Removes pods that keep their StatefulSet from the next revision.
+    async fn clear(&self, name: &str, pods: &[(String, String)]) {
+        for result in join_all(pods.iter().map(|(pod, uid)| self.server.delete_pod(name, pod, uid))).await {
+            match result {
+                Ok(()) | Err(Refusal::NotFound | Refusal::Conflict(_)) => {}
+                Err(refusal) => {
+                    tracing::warn!(preview.name = name, error = %refusal, "a broken pod could not be removed");
+                }
+            }
         }
     }
 

@@ -27,19 +27,24 @@ impl Inner {
             })
             .collect();
         spoken.sort();
-        let sources: Vec<(String, String)> = spoken
+        let sources: Vec<(bool, String, String)> = spoken
             .into_iter()
             .take(PODS)
-            .flat_map(|(_, pod, containers)| containers.into_iter().map(move |it| (pod.clone(), it)))
+            .flat_map(|(well, pod, containers)| containers.into_iter().map(move |it| (well, pod.clone(), it)))
             .collect();
         let several = sources.len() > 1;
         let each = most / sources.len().max(1);
-        let texts = join_all(
-            sources.iter().map(|(pod, container)| self.last_lines(name, pod, container, each.max(1))),
-        )
+        let texts = join_all(sources.iter().map(async |(well, pod, container)| {
+            if *well {
+                // It may have been started again long ago: what it wrote before that is history.
+                self.lines_of_run(name, pod, container, false, each.max(1)).await
+            } else {
+                self.last_lines(name, pod, container, each.max(1)).await
+            }
+        }))
         .await;
         let mut lines = Vec::new();
-        for ((pod, container), text) in sources.iter().zip(texts) {
+        for ((_, pod, container), text) in sources.iter().zip(texts) {
             let text = match text {
                 // A container that has not begun has said nothing.
                 Err(Refusal::Object(_) | Refusal::NotFound | Refusal::UnknownKind) => continue,
@@ -52,7 +57,7 @@ impl Inner {
         Ok(lines.split_off(superfluous))
     }
 
-    /// The last lines of a container: of the program that runs, or of the one before it when that was the last to speak.
+    /// The last lines of a container that has trouble: of the program that ended, or of the one that runs where it is the first.
     pub(super) async fn last_lines(
         &self,
         namespace: &str,
@@ -60,11 +65,21 @@ impl Inner {
         container: &str,
         most: usize,
     ) -> Result<Vec<String>, Refusal> {
-        let mut text = self.server.log(namespace, pod, container, true, most).await;
-        if !text.as_ref().is_ok_and(|text| !text.trim().is_empty()) {
-            text = self.server.log(namespace, pod, container, false, most).await;
+        match self.lines_of_run(namespace, pod, container, true, most).await {
+            Ok(lines) if lines.iter().any(|line| !line.trim().is_empty()) => Ok(lines),
+            _ => self.lines_of_run(namespace, pod, container, false, most).await,
         }
-        let text = text?;
+    }
+
+    async fn lines_of_run(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        previous: bool,
+        most: usize,
+    ) -> Result<Vec<String>, Refusal> {
+        let text = self.server.log(namespace, pod, container, previous, most).await?;
         let secrets = self.secrets(namespace).await?;
         Ok(secrets.hide(&text).lines().map(str::to_owned).collect())
     }

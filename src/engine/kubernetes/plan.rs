@@ -81,7 +81,7 @@ impl Inner {
                 let change = change(&reference, action, live.as_ref(), Some(&after));
                 Ok((!change.diff.is_empty()).then_some(change))
             }
-            Err(Refusal::Immutable(_)) if reference.kind.is_replaceable() => {
+            Err(Refusal::Immutable(_)) if reference.kind.may_be_replaced(object) => {
                 Ok(Some(change(&reference, Action::Replace, live.as_ref(), Some(object))))
             }
             Err(refusal) => {

@@ -2,10 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::Profile;
-use super::names::{DIGEST, PULL_SECRET};
+use super::names::{DIGEST, GREENROOM, MANAGED_BY, PULL_SECRET};
+
+/// Metadata that the API server keeps and nobody writes.
+pub(super) const KEPT_BY_SERVER: [&str; 7] = [
+    "managedFields",
+    "resourceVersion",
+    "uid",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "selfLink",
+];
 
 /// Where the kinds of Kubernetes keep their pod template; a Pod is its own.
 fn template(kind: &str) -> Option<&'static str> {
@@ -19,8 +32,8 @@ fn template(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// `object` as it is sent: in `namespace`, with our labels on it and its pods, and with no token for the pods. The volumes
-/// of a StatefulSet get the labels too.
+/// `object` as it is sent: in `namespace`, with our labels on it and its pods, and with no token for pods that do not ask for
+/// one. The volumes of a StatefulSet get the labels too.
 pub(super) fn prepare(
     object: &Value,
     namespace: &str,
@@ -31,8 +44,17 @@ pub(super) fn prepare(
     let mut object = object.clone();
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     label(&mut object, labels);
+    select(&mut object, &kind);
+    if kind == "Secret" && object["apiVersion"] == "v1" {
+        encode(&mut object);
+    }
     if let Some(metadata) = map(&mut object, "metadata") {
+        // Of an object that was copied out of a cluster.
+        metadata.retain(|name, _| !KEPT_BY_SERVER.contains(&name.as_str()));
         metadata.insert("namespace".into(), json!(namespace));
+    }
+    if let Some(object) = object.as_object_mut() {
+        object.remove("status");
     }
     if let Some(annotations) = map(&mut object["metadata"], "annotations") {
         annotations.insert(DIGEST.into(), json!(digest));
@@ -47,7 +69,8 @@ pub(super) fn prepare(
     if let Some(pod) = template(&kind).and_then(|path| object.pointer_mut(path)) {
         label(pod, labels);
         if let Some(spec) = map(pod, "spec") {
-            spec.insert("automountServiceAccountToken".into(), json!(false));
+            // One that asks for it was allowed to.
+            spec.entry("automountServiceAccountToken").or_insert(json!(false));
             if profile.pull_secret.is_some() {
                 pull_with(spec);
             }
@@ -73,12 +96,69 @@ pub(super) fn leave_counts_to_autoscalers(objects: &mut [Value]) {
     }
 }
 
+/// Has Jobs stay when they have ended: one that removes itself could not be told from one that never was, and would run again
+/// with the next order.
+pub(super) fn keep_jobs(objects: &mut [Value]) {
+    for job in objects.iter_mut().filter(|object| object["kind"] == "Job") {
+        if let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.remove("ttlSecondsAfterFinished");
+        }
+    }
+}
+
 fn label(object: &mut Value, labels: &BTreeMap<String, String>) {
     let Some(metadata) = map(object, "metadata") else { return };
     if let Some(Value::Object(present)) = metadata.get_mut("labels") {
         present.extend(labels.iter().map(|(name, value)| (name.clone(), json!(value))));
     } else {
         metadata.insert("labels".into(), json!(labels));
+    }
+}
+
+/// Keeps selectors right that name a label of ours, as Kustomize's `commonLabels` make them: its value is another now.
+fn select(object: &mut Value, kind: &str) {
+    let by_labels = if kind == "Service" { object.pointer_mut("/spec/selector") } else { None };
+    if let Some(Value::Object(labels)) = by_labels {
+        select_ours(labels);
+    }
+    each_map(object, &mut |map| {
+        if let Some(Value::Object(labels)) = map.get_mut("matchLabels") {
+            select_ours(labels);
+        }
+    });
+}
+
+fn select_ours(labels: &mut Map<String, Value>) {
+    if let Some(value) = labels.get_mut(MANAGED_BY) {
+        *value = json!(GREENROOM);
+    }
+}
+
+fn each_map(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Object(map) => {
+            change(map);
+            map.values_mut().for_each(|value| each_map(value, change));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| each_map(value, change)),
+        _ => {}
+    }
+}
+
+/// Writes `stringData` as `data`, as the API server would: but what is in `data` is ours by name, and goes when it is no longer
+/// written.
+fn encode(secret: &mut Value) {
+    let Some(plain) = secret["stringData"].as_object().cloned() else { return };
+    let (texts, others): (Map<_, _>, Map<_, _>) = plain.into_iter().partition(|(_, value)| value.is_string());
+    if let Some(data) = map(secret, "data") {
+        let texts = texts.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
+        data.extend(texts.map(|(name, text)| (name.clone(), json!(BASE64_STANDARD.encode(text)))));
+    }
+    if let Some(fields) = secret.as_object_mut() {
+        fields.remove("stringData");
+        if !others.is_empty() {
+            fields.insert("stringData".into(), Value::Object(others));
+        }
     }
 }
 
@@ -116,15 +196,20 @@ mod tests {
     }
 
     #[test]
-    fn pods_get_our_labels_and_no_token() {
+    fn pods_get_our_labels_and_no_token_unless_they_may() {
         let deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {"app": "web"}},
             "spec": {"template": {
                 "metadata": {"labels": {"app": "web"}},
-                "spec": {"automountServiceAccountToken": true, "containers": []},
+                "spec": {"containers": []},
             }},
         });
         insta::assert_snapshot!(serde_saphyr::to_string(&prepared(&deployment)).unwrap());
+        let asking = prepared(&json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "job"},
+            "spec": {"automountServiceAccountToken": true, "containers": []},
+        }));
+        assert_eq!(asking["spec"]["automountServiceAccountToken"], true);
     }
 
     #[test]
@@ -142,6 +227,34 @@ mod tests {
         }));
         let claim = &set["spec"]["volumeClaimTemplates"][0];
         assert_eq!(claim["metadata"]["labels"]["greenroom.dev/merge-request"], "7");
+    }
+
+    #[test]
+    fn selectors_by_a_label_of_ours_still_select() {
+        let labels = json!({"app": "web", "app.kubernetes.io/managed-by": "kustomize"});
+        let deployment = prepared(&json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}},
+        }));
+        let made = &deployment["spec"]["template"]["metadata"]["labels"];
+        let asked = &deployment["spec"]["selector"]["matchLabels"];
+        assert_eq!(asked["app.kubernetes.io/managed-by"], made["app.kubernetes.io/managed-by"]);
+        assert_eq!(asked.as_object().unwrap().len(), 2);
+        let service = prepared(&json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"selector": labels},
+        }));
+        assert_eq!(service["spec"]["selector"], *asked);
+    }
+
+    #[test]
+    fn the_texts_of_a_secret_are_sent_as_its_data() {
+        let secret = prepared(&json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"},
+            "data": {"user": "YXBw", "password": "b2xk"}, "stringData": {"password": "new", "port": 5432},
+        }));
+        assert_eq!(secret["data"], json!({"user": "YXBw", "password": "bmV3"}));
+        // The API server says what is wrong with it.
+        assert_eq!(secret["stringData"], json!({"port": 5432}));
     }
 
     #[test]

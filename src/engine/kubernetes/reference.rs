@@ -76,7 +76,7 @@ impl Kind {
     }
 
     /// Whether an object of this kind may go and come back without harm, so that what cannot be changed in place changes.
-    pub(super) fn is_replaceable(&self) -> bool {
+    fn is_replaceable(&self) -> bool {
         matches!(
             self.kind.as_str(),
             "Job"
@@ -93,6 +93,13 @@ impl Kind {
                 | "HorizontalPodAutoscaler"
                 | "Ingress"
         )
+    }
+
+    /// Whether `object`, of this kind, may go and come back: one whose volumes go with it may not.
+    pub(super) fn may_be_replaced(&self, object: &Value) -> bool {
+        self.is_replaceable()
+            && object.pointer("/spec/persistentVolumeClaimRetentionPolicy/whenDeleted")
+                != Some(&Value::from("Delete"))
     }
 
     /// Which of the waves it is sent in: what others refer to goes first.
@@ -119,6 +126,15 @@ impl Reference {
             kind: Kind::new(text("/apiVersion")?, text("/kind")?),
             name: text("/metadata/name")?.to_owned(),
         })
+    }
+
+    /// Whether its parts are names and nothing more.
+    pub(super) fn is_plain(&self) -> bool {
+        let is_name = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c));
+        let Kind { api_version, kind } = &self.kind;
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let parts = [group, version, kind, &self.name];
+        parts.into_iter().all(|part| is_name(part) && ![".", ".."].contains(&part))
     }
 
     /// Whether both mean one object, whatever version of its kind they were written in.
@@ -159,6 +175,25 @@ mod tests {
         ] {
             let resource = Kind::new(api_version, kind).built_in();
             assert_eq!(resource.map(|resource| resource.plural).as_deref(), plural, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_leads_elsewhere_is_no_name() {
+        let plain = |api_version: &str, kind: &str, name: &str| {
+            Reference { kind: Kind::new(api_version, kind), name: name.into() }.is_plain()
+        };
+        assert!(plain("apps/v1", "Deployment", "web") && plain("v1", "ServiceAccount", "a.b:c-1"));
+        let elsewhere = "v1%2fnamespaces%2fkube-system%2fconfigmaps%2fcoredns?";
+        for (api_version, kind, name) in [
+            (elsewhere, "ConfigMap", "a"),
+            ("apps/v1/namespaces", "Deployment", "a"),
+            ("v1", "../Pod", "a"),
+            ("v1", "Pod", "a/exec"),
+            ("v1", "Pod", "a?force=true"),
+            ("v1", "Pod", ".."),
+        ] {
+            assert!(!plain(api_version, kind, name), "{api_version} {kind} {name}");
         }
     }
 

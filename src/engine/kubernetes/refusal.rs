@@ -6,6 +6,9 @@ use kube::core::Status;
 
 use crate::preview::Quoted;
 
+/// What the API server answers, as an error of its own, to an object with a field that it does not know, or of another type.
+const MISTYPED: &str = "failed to create typed patch object ";
+
 /// Why a request did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -32,7 +35,7 @@ impl Refusal {
             Self::Object(why) => Some(why.clone()),
             Self::Immutable(why) => Some(format!("it {}", unchangeable(why))),
             Self::UnknownKind => Some(String::from(
-                "the cluster does not know this kind; a definition has to be installed first",
+                "the cluster does not know this kind in this version; write another apiVersion, or have its definition installed first",
             )),
             Self::NotFound | Self::Conflict(_) | Self::Access(_) | Self::Unavailable(_) => None,
         }
@@ -84,13 +87,17 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 fn answer(status: &Status) -> Refusal {
     let message = status.message.as_str();
+    // Whatever status it chooses for that, and whatever it says.
+    if message.contains("admission webhook ") && message.contains(" denied the request") {
+        return Refusal::Object(explain(message).1);
+    }
     match status.code {
         401 => Refusal::Access("it does not accept greenroom's credentials (401)".into()),
         403 if message.contains("status unknown for quota") => {
             Refusal::Unavailable("it has not counted the namespace's quota yet".into())
         }
         // The account's own rights are spelt `User "…" cannot patch resource …`.
-        403 if message.contains(" cannot ") && message.contains(" resource ") => {
+        403 if message.contains("User \"") && message.contains("\" cannot ") => {
             Refusal::Access(format!("greenroom's account lacks a right (403): {}", Quoted::new(message)))
         }
         403 if message.contains("being terminated") => Refusal::Conflict(message.to_owned()),
@@ -105,6 +112,7 @@ fn answer(status: &Status) -> Refusal {
         404 => Refusal::UnknownKind,
         409 => Refusal::Conflict(message.to_owned()),
         422 if is_immutable(message) => Refusal::Immutable(message.to_owned()),
+        500 if message.contains(MISTYPED) => Refusal::Object(explain(message).1),
         // A webhook that cannot be asked is the cluster's trouble, one that says no is the object's.
         500 if message.contains("failed calling webhook") => Refusal::Unavailable(format!(
             "one of its admission webhooks does not answer: {}",
@@ -124,6 +132,9 @@ fn is_immutable(message: &str) -> bool {
         "pod updates may not change fields",
         "cannot change roleRef",
         "primary clusterIP",
+        // What the API server has filled in stays, and does not go with what is written now.
+        "may not be specified when strategy",
+        "only allowed for updateStrategy",
     ]
     .iter()
     .any(|words| message.contains(words))
@@ -131,6 +142,21 @@ fn is_immutable(message: &str) -> bool {
 
 /// What a refusal of an object says, in words: whether it is hopeless without a change, and why.
 pub(super) fn explain(message: &str) -> (bool, String) {
+    if let Some((_, rest)) = message.split_once(MISTYPED) {
+        let (_, why) = rest.split_once("): ").unwrap_or(("", rest));
+        // How it writes values it has no type for.
+        let why = why.replace("&value.valueUnstructured{Value:", "").replace('}', "");
+        return (true, format!("it is not valid: {}", Quoted::new(&why)));
+    }
+    // Both come by and by in a namespace that is new.
+    for (words, what) in [
+        ("status unknown for quota", "the cluster has not counted the namespace's quota yet"),
+        ("error looking up service account", "its service account is not there"),
+    ] {
+        if message.contains(words) {
+            return (false, format!("{what}: {}", Quoted::new(message)));
+        }
+    }
     if let Some((_, rest)) = message.split_once("exceeded quota: ") {
         return (false, format!("the quota of the preview's namespace is used up: {}", Quoted::new(rest)));
     }
@@ -215,6 +241,16 @@ mod tests {
                 "admission webhook \"policy.example.com\" denied the request without explanation",
             ),
             refused(
+                403,
+                "Forbidden",
+                "admission webhook \"policy.example.com\" denied the request: a web cannot ask for so much of a resource",
+            ),
+            refused(
+                500,
+                "InternalError",
+                "admission webhook \"policy.example.com\" denied the request: not on a Friday",
+            ),
+            refused(
                 500,
                 "InternalError",
                 "Internal error occurred: failed calling webhook \"policy.example.com\": connection refused",
@@ -230,6 +266,12 @@ mod tests {
                 422,
                 "Invalid",
                 "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: {}: field is immutable",
+            ),
+            refused(
+                500,
+                "InternalError",
+                "failed to create typed patch object (x/web; apps/v1, Kind=Deployment): .spec.template.spec.containers\
+                 [name=\"web\"].env[name=\"PORT\"].value: expected string, got &value.valueUnstructured{Value:8080}",
             ),
             refused(429, "TooManyRequests", "too many requests"),
             refused(503, "ServiceUnavailable", "apiserver is shutting down"),

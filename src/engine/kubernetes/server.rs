@@ -67,21 +67,28 @@ impl Server {
         Api::namespaced_with(self.client.clone(), namespace, resource)
     }
 
+    /// The API for an object. What it is called becomes part of an address, which must not lead out of the namespace.
+    async fn api_of(&self, namespace: &str, object: &Reference) -> Result<Api<DynamicObject>, Refusal> {
+        if !object.is_plain() {
+            return Err(unnamed());
+        }
+        let resource = self.resource(&object.kind).await?;
+        Ok(self.api(namespace, &resource))
+    }
+
     /// Server-side apply; what comes back is not needed but for its metadata.
     pub(super) async fn apply(&self, namespace: &str, object: &Value) -> Result<(), Refusal> {
         let Some(reference) = Reference::of(object) else { return Err(unnamed()) };
-        let resource = self.resource(&reference.kind).await?;
+        let api = self.api_of(namespace, &reference).await?;
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let api = self.api(namespace, &resource);
         self.call(api.patch_metadata(&reference.name, &params, &Patch::Apply(object))).await.map(drop)
     }
 
     /// What server-side apply would make of an object.
     pub(super) async fn dry_run(&self, namespace: &str, object: &Value) -> Result<Value, Refusal> {
         let Some(reference) = Reference::of(object) else { return Err(unnamed()) };
-        let resource = self.resource(&reference.kind).await?;
+        let api = self.api_of(namespace, &reference).await?;
         let params = PatchParams::apply(FIELD_MANAGER).force().dry_run();
-        let api = self.api(namespace, &resource);
         let found = self.call(api.patch(&reference.name, &params, &Patch::Apply(object))).await?;
         value(&found)
     }
@@ -94,17 +101,15 @@ impl Server {
         manager: &str,
         change: &Value,
     ) -> Result<(), Refusal> {
-        let resource = self.resource(&object.kind).await?;
+        let api = self.api_of(namespace, object).await?;
         let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
-        let api = self.api(namespace, &resource);
         self.call(api.patch_metadata(&object.name, &params, &Patch::Merge(change))).await.map(drop)
     }
 
     /// An object, if it is there. Our account may not read Secrets; what would become of one if nothing changed is told to
     /// whoever may change it.
     pub(super) async fn get(&self, namespace: &str, object: &Reference) -> Result<Option<Value>, Refusal> {
-        let resource = self.resource(&object.kind).await?;
-        let api = self.api(namespace, &resource);
+        let api = self.api_of(namespace, object).await?;
         if object.kind.is_secret() {
             let params = PatchParams { dry_run: true, ..PatchParams::default() };
             return match self.call(api.patch(&object.name, &params, &Patch::Merge(json!({})))).await {
@@ -118,14 +123,21 @@ impl Server {
 
     /// Deletes an object with what belongs to it. `Ok(true)` says that nothing of that name is left.
     pub(super) async fn delete(&self, namespace: &str, object: &Reference) -> Result<bool, Refusal> {
-        let resource = self.resource(&object.kind).await?;
-        let api = self.api(namespace, &resource);
+        let api = self.api_of(namespace, object).await?;
         match self.call(api.delete(&object.name, &DeleteParams::background())).await {
             // The object comes back when something holds it, a status when it is gone.
             Ok(answer) => Ok(answer.is_right()),
             Err(Refusal::NotFound) => Ok(true),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// Deletes the pod with that uid.
+    pub(super) async fn delete_pod(&self, namespace: &str, name: &str, uid: &str) -> Result<(), Refusal> {
+        let only = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let params = DeleteParams::default().preconditions(only);
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        self.call(api.delete(name, &params)).await.map(drop)
     }
 
     /// Objects of `kind`: of one namespace, or of the cluster.
@@ -228,5 +240,5 @@ fn value(object: &DynamicObject) -> Result<Value, Refusal> {
 }
 
 fn unnamed() -> Refusal {
-    Refusal::Object("it has no `apiVersion`, `kind` or `metadata.name`".into())
+    Refusal::Object("its `apiVersion`, `kind` or `metadata.name` is none".into())
 }

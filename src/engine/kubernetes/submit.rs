@@ -13,11 +13,12 @@ use kube::core::ObjectMeta;
 use serde_json::{Map, Value, json};
 
 use super::super::{Order, Progress};
-use super::cache::Place;
+use super::cache::{Place, Seen};
 use super::desk::{Attempt, Stage};
 use super::guards::{guards, pod_security};
 use super::names::is_ours;
-use super::prepare::{leave_counts_to_autoscalers, prepare};
+use super::prepare::{keep_jobs, leave_counts_to_autoscalers, prepare};
+use super::ready::Readiness;
 use super::record::{self, Begun, Failure, Objects, Record, Wanted};
 use super::reference::{Reference, waves};
 use super::refusal::{Refusal, unchangeable};
@@ -61,6 +62,7 @@ impl Parcel {
         let guards: Vec<Value> = guards(profile).iter().map(ready).collect();
         let mut objects: Vec<Value> = objects.iter().map(|manifest| ready(&manifest.object)).collect();
         leave_counts_to_autoscalers(&mut objects);
+        keep_jobs(&mut objects);
         let wanted = guards.iter().chain(&objects).filter_map(|object| {
             let replicas = object.pointer("/spec/replicas").and_then(Value::as_i64);
             Some(Wanted { object: Reference::of(object)?, replicas })
@@ -222,33 +224,43 @@ impl Inner {
         Namespace { metadata, ..Namespace::default() }
     }
 
-    /// Applies one object. What cannot be changed in place goes and comes back, where that does no harm.
+    /// Applies one object. What cannot be changed in place goes and comes back, where that does no harm; and so does a Job that
+    /// has failed, which would not run again.
     async fn put(&self, parcel: &Parcel, attempt: &Attempt, object: &Value) -> Result<(), End> {
         let Some(reference) = Reference::of(object) else { return Ok(()) };
         let namespace = parcel.name.as_str();
         let what = reference.to_string();
+        let stuck = |seen: &Seen| matches!(seen.readiness, Readiness::Stuck(_));
+        if reference.kind.kind == "Job" && self.cache().get(namespace, &reference).is_some_and(stuck) {
+            self.take_away(parcel, attempt, &reference).await?;
+        }
         let apply = || self.server.apply(namespace, object);
         match self.patient(parcel, attempt, apply).await {
             Ok(()) => Ok(()),
-            Err(Refusal::Immutable(_)) if reference.kind.is_replaceable() => {
-                let began = tokio::time::Instant::now();
-                while !self
-                    .patient(parcel, attempt, || self.server.delete(namespace, &reference))
-                    .await
-                    .map_err(|refusal| end(refusal, &what))?
-                {
-                    go_on(attempt)?;
-                    if began.elapsed() > GONE_WITHIN {
-                        return Err(End::Failed(format!(
-                            "{what} has to be made anew for this change, and does not go; something holds it with a finalizer"
-                        )));
-                    }
-                    tokio::time::sleep(GONE_EVERY).await;
-                }
+            Err(Refusal::Immutable(_)) if reference.kind.may_be_replaced(object) => {
+                self.take_away(parcel, attempt, &reference).await?;
                 self.patient(parcel, attempt, apply).await.map_err(|refusal| end(refusal, &what))
             }
             Err(refusal) => Err(end(refusal, &what)),
         }
+    }
+
+    /// Deletes an object that is to come back, and waits until it is gone.
+    async fn take_away(&self, parcel: &Parcel, attempt: &Attempt, object: &Reference) -> Result<(), End> {
+        let delete = || self.server.delete(parcel.name.as_str(), object);
+        let began = tokio::time::Instant::now();
+        while !self.patient(parcel, attempt, delete).await.map_err(|it| end(it, &object.to_string()))? {
+            go_on(attempt)?;
+            if began.elapsed() > GONE_WITHIN {
+                return Err(End::Failed(format!(
+                    "{object} has to be made anew for this change, and does not go; something holds it with a finalizer"
+                )));
+            }
+            tokio::time::sleep(GONE_EVERY).await;
+        }
+        // Until the watch shows the next one, it is not there: how this one stood says nothing.
+        self.cache().remove(parcel.name.as_str(), &object.kind.id(), &object.name);
+        Ok(())
     }
 
     /// Repeats `request` for as long as the cluster is not available, until the order's time is up.

@@ -53,12 +53,18 @@ fn line_of(text: &str, rendered: u64) -> u64 {
     noted.last().map_or(rendered, |(at, line)| line + rendered.saturating_sub(at))
 }
 
+/// YAML as `kubectl` reads it: in `mode: 0400` the number is octal.
+pub(super) fn as_kubectl() -> serde_saphyr::Options {
+    serde_saphyr::options! { legacy_octal_numbers: true }
+}
+
 /// Parses what a template became, and puts the values where their marks are.
 pub(super) fn parse(file: &str, text: &str, marks: &Marks) -> Result<Vec<Document>, RenderError> {
-    let parsed: Vec<Spanned<Value>> = serde_saphyr::from_multiple(text).map_err(|error| {
-        let line = error.location().map_or(1, |location| line_of(text, location.line()));
-        RenderError::line(file, line, plain(&error))
-    })?;
+    let parsed: Vec<Spanned<Value>> =
+        serde_saphyr::from_multiple_with_options(text, as_kubectl()).map_err(|error| {
+            let line = error.location().map_or(1, |location| line_of(text, location.line()));
+            RenderError::line(file, line, plain(&error))
+        })?;
     let mut documents = Vec::new();
     let mut room = LARGEST_ALL;
     for (number, Spanned { value, referenced, .. }) in parsed.into_iter().enumerate() {
@@ -66,7 +72,7 @@ pub(super) fn parse(file: &str, text: &str, marks: &Marks) -> Result<Vec<Documen
             continue;
         }
         let line = line_of(text, referenced.line());
-        let source = Source { file: file.to_owned(), document: number + 1, line };
+        let source = Source { file: file.to_owned(), document: number + 1, line: Some(line) };
         let value = marks.fill(value, &mut room).map_err(|misplaced| {
             RenderError::object(
                 &source,
@@ -103,13 +109,7 @@ pub(super) fn manifests(documents: Vec<Document>) -> Result<Vec<Manifest>, Rende
                 );
                 return Err(RenderError::object(&source, problem));
             }
-            for key in ["/apiVersion", "/kind", "/metadata/name"] {
-                if object.pointer(key).and_then(Value::as_str).is_none_or(str::is_empty) {
-                    let key = key[1..].replace('/', ".");
-                    let problem = format!("{key} is missing or no text; every object needs one");
-                    return Err(RenderError::object(&source, problem));
-                }
-            }
+            named(&object).map_err(|problem| RenderError::object(&source, problem))?;
             if let Some(other) = found.iter().find(|other| identity(&other.object) == identity(&object)) {
                 let (_, kind, name) = identity(&object);
                 let problem = format!("{kind} {name} stands in {} already", other.source);
@@ -125,6 +125,37 @@ pub(super) fn manifests(documents: Vec<Document>) -> Result<Vec<Manifest>, Rende
     Ok(found)
 }
 
+/// Sees that an object has an API version, a kind and a name, and that they are no more than that: addresses are made of them.
+fn named(object: &Value) -> Result<(), String> {
+    for (key, example) in [("apiVersion", "apps/v1"), ("kind", "Deployment"), ("metadata.name", "web")] {
+        match object.pointer(&format!("/{}", key.replace('.', "/"))) {
+            Some(Value::String(text)) if is_called(key, text) => {}
+            None | Some(Value::Null)
+                if key == "metadata.name" && object["metadata"]["generateName"].is_string() =>
+            {
+                return Err(format!("metadata.generateName makes another object each time, expected {key}"));
+            }
+            None | Some(Value::Null) => return Err(format!("{key} is missing; every object needs one")),
+            Some(other) => return Err(format!("{key} is {other}, expected a text such as {example}")),
+        }
+    }
+    Ok(())
+}
+
+/// Whether an object may be called `text` where `key` stands.
+fn is_called(key: &str, text: &str) -> bool {
+    let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
+    let is_name = |text: &str| {
+        let known = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+        !["", ".", ".."].contains(&text) && text.chars().all(known)
+    };
+    match (key, text.split_once('/')) {
+        ("apiVersion", Some((group, version))) => is_name(group) && is_word(version),
+        ("apiVersion" | "kind", _) => is_word(text),
+        _ => is_name(text),
+    }
+}
+
 /// Group, kind and name.
 fn identity(object: &Value) -> (&str, &str, &str) {
     let text = |key| object.pointer(key).and_then(Value::as_str).unwrap_or_default();
@@ -136,7 +167,9 @@ fn identity(object: &Value) -> (&str, &str, &str) {
 fn items(value: Value, source: &Source) -> Result<Vec<Value>, RenderError> {
     let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
     match value {
-        Value::Object(mut map) if is_list && map.get("items").is_some_and(Value::is_array) => {
+        Value::Object(mut map)
+            if is_list && map.get("items").is_some_and(|it| it.is_array() || it.is_null()) =>
+        {
             match map.remove("items") {
                 Some(Value::Array(inner)) => Ok(inner),
                 _ => Ok(Vec::new()),

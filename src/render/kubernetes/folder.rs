@@ -37,6 +37,10 @@ pub(super) fn read_all(
             let path = entry.path();
             let kind = entry.file_type().map_err(|error| failed(&error))?;
             let name = path.strip_prefix(&top).unwrap_or(&path).to_string_lossy().into_owned();
+            // At the top of a repository, these are for others: `.gitlab-ci.yml`, `.github`.
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
             if kind.is_dir() {
                 folders.push(path);
                 continue;
@@ -45,7 +49,7 @@ pub(super) fn read_all(
             if !extensions.contains(&extension) {
                 continue;
             }
-            let file = format!("{place}/{name}");
+            let file = within(place, &name);
             if !kind.is_file() {
                 return Err(RenderError::file(&file, "a link, expected a file; links are not followed"));
             }
@@ -77,6 +81,16 @@ pub(super) fn below(tree: &Path, path: &Path, place: &str) -> Result<std::path::
         }
     }
     Ok(whole)
+}
+
+/// A folder of a repository, for people.
+pub(super) fn shown(folder: &Path) -> String {
+    if folder.as_os_str().is_empty() { String::from(".") } else { folder.display().to_string() }
+}
+
+/// A file in such a folder, for people.
+pub(super) fn within(place: &str, name: &str) -> String {
+    if place == "." { name.to_owned() } else { format!("{place}/{name}") }
 }
 
 /// Whether a template is there for others to include, and not rendered by itself.

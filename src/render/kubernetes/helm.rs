@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use regex::Regex;
+use serde_json::Value;
 
 use super::documents::{self, Document};
 use super::error::RenderError;
@@ -28,16 +29,16 @@ pub(super) async fn documents(
     values: &Values,
     tools: &Tools,
 ) -> Result<Vec<Document>, RenderError> {
-    let place = helm.chart.as_path().display().to_string();
+    let place = folder::shown(helm.chart.as_path());
     let Some(program) = &tools.helm else {
         return Err(RenderError::Trouble(String::from(
-            "helm is not installed on the server; the operator can install it, or say where it is with the setting helm",
+            "helm is not installed on the server; the operator can install it in a folder of its `PATH`",
         )));
     };
     let work = Work::new(tree)?;
     let chart = work.find(helm.chart.as_path(), Path::is_dir)?;
-    check(&work, helm.chart.as_path(), &place)?;
-    let mut arguments: Vec<OsString> = ["template", values.name.as_str()].map(Into::into).into();
+    check(&work, helm.chart.as_path())?;
+    let mut arguments: Vec<OsString> = ["template", release(values.name.as_str())].map(Into::into).into();
     arguments.push(chart.into());
     arguments.extend(["--namespace", values.name.as_str(), "--skip-tests"].map(Into::into));
     let mut sources = Vec::new();
@@ -54,11 +55,41 @@ pub(super) async fn documents(
     let call = Call { program, arguments: &arguments, folder: work.path(), input: &[], limits: LIMITS };
     let output =
         process::run(call).await.map_err(|error| work::refused(&place, work.path(), "helm", error))?;
-    documents::parse(&format!("helm {place}"), &String::from_utf8_lossy(&output), &Marks::new())
+    let output = String::from_utf8_lossy(&output);
+    let mut documents = documents::parse(&format!("helm {place}"), &output, &Marks::new())?;
+    name_sources(&mut documents, &output, &place);
+    documents.retain(|document| !is_left_out(&document.value));
+    Ok(documents)
+}
+
+/// The name of the release: the preview's, as much of it as Helm takes. It is alone in its namespace.
+fn release(name: &str) -> &str {
+    const LONGEST: usize = 53;
+    name.get(..LONGEST).unwrap_or(name).trim_end_matches('-')
+}
+
+/// Names the files of the chart that documents come from, as Helm tells it in a comment before each. Which of a file's documents
+/// one is, and in which line, cannot be told: Helm sorts them.
+fn name_sources(documents: &mut [Document], output: &str, place: &str) {
+    let lines: Vec<&str> = output.lines().collect();
+    for Document { source, .. } in documents {
+        let until = source.line.and_then(|line| usize::try_from(line).ok()).unwrap_or(0).min(lines.len());
+        let told = lines[..until].iter().rev().find_map(|line| line.strip_prefix("# Source: "));
+        // It begins with the chart's name, which need not be its folder's.
+        let Some((_, file)) = told.and_then(|told| told.split_once('/')) else { continue };
+        *source = crate::render::Source { file: folder::within(place, file), document: 1, line: None };
+    }
+}
+
+/// Whether an object is a hook for something else than installing and upgrading, such as for deleting: it is not for now.
+fn is_left_out(object: &Value) -> bool {
+    let hooks = object.pointer("/metadata/annotations/helm.sh~1hook").and_then(Value::as_str);
+    let now = ["pre-install", "post-install", "pre-upgrade", "post-upgrade"];
+    hooks.is_some_and(|hooks| !hooks.split(',').any(|hook| now.contains(&hook.trim())))
 }
 
 /// Refuses what Helm would have to fetch or to ask a cluster for.
-fn check(work: &Work, chart: &Path, place: &str) -> Result<(), RenderError> {
+fn check(work: &Work, chart: &Path) -> Result<(), RenderError> {
     let name = chart.join("Chart.yaml");
     let file = name.display().to_string();
     let text = work::text(&work.find(&name, Path::is_file)?, &file)?;
@@ -75,10 +106,16 @@ fn check(work: &Work, chart: &Path, place: &str) -> Result<(), RenderError> {
             return Err(RenderError::line(&file, line, problem));
         }
     }
-    for (name, text) in folder::read_all(work.path(), chart, place, &["yaml", "yml", "tpl", "txt"])? {
-        if let Some(line) = asks_cluster(&text) {
-            let problem = "lookup asks a cluster, and rendering has none; expected a value in its place";
-            return Err(RenderError::line(&format!("{place}/{name}"), line, problem));
+    for part in ["templates", "charts"].map(|part| chart.join(part)) {
+        let place = folder::shown(&part);
+        if !work.path().join(&part).is_dir() {
+            continue;
+        }
+        for (name, text) in folder::read_all(work.path(), &part, &place, &["yaml", "yml", "tpl", "txt"])? {
+            if let Some(line) = asks_cluster(&text) {
+                let problem = "lookup asks a cluster, and rendering has none; expected a value in its place";
+                return Err(RenderError::line(&folder::within(&place, &name), line, problem));
+            }
         }
     }
     Ok(())

@@ -78,8 +78,11 @@ pub async fn render(
             all(&templates, &files, &format!("preset {name}"), Author::Trusted).await?
         }
         KubernetesSource::Manifests(path) => {
-            let place = path.display().to_string();
+            let place = folder::shown(path);
             let files = folder::read(tree, path, &place)?;
+            if files.is_empty() {
+                return Err(RenderError::file(&place, "there is no *.yaml and no *.yml in that folder"));
+            }
             all(&templates, &files, &place, Author::Stranger).await?
         }
         KubernetesSource::Helm(helm) => helm::documents(helm, tree, &templates, values, tools).await?,
@@ -169,7 +172,7 @@ async fn all(
     author: Author,
 ) -> Result<Vec<Document>, RenderError> {
     let whole = files.iter().filter(|(name, _)| !folder::is_partial(name));
-    let sources = whole.map(|(name, text)| Source { place: format!("{place}/{name}"), text: text.clone() });
+    let sources = whole.map(|(name, text)| Source { place: folder::within(place, name), text: text.clone() });
     Ok(templates.documents(sources.collect(), files, author).await?.concat())
 }
 

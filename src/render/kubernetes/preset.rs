@@ -17,7 +17,7 @@ type Layer = &'static [(&'static str, &'static str)];
 
 const WORKER: Layer = folder!("worker": "autoscaler.yaml", "deployment.yaml", "env.yaml", "volumes.yaml");
 const WEB: Layer = folder!("web": "_ports.yaml", "route.yaml", "service.yaml");
-const WEB_POSTGRES: Layer = folder!("web-postgres": "_env.yaml", "postgres.yaml", "seed.yaml");
+const WEB_POSTGRES: Layer = folder!("web-postgres": "_env.yaml", "_init.yaml", "postgres.yaml", "seed.yaml");
 
 /// The presets in the program: name, what for, and the folders it is made of.
 const PRESETS: [(&str, &str, &[Layer]); 3] = [

@@ -153,6 +153,11 @@ impl Templates {
     }
 }
 
+/// Whether a text has anything of a template.
+pub(super) fn is_one(text: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|begin| text.contains(begin))
+}
+
 /// Whether a template does no more than name values: each `{{ }}` is the path of one, with at most one filter after it.
 fn only_names(template: &str) -> bool {
     static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {

@@ -209,6 +209,42 @@ async fn each_mistake_in_a_template_is_named_with_file_line_and_name() {
 }
 
 #[tokio::test]
+async fn yaml_is_read_as_kubectl_reads_it() {
+    let data =
+        data("  mode: 0400\n  plain: 400\n  new: 0o755\n  text: '0400'\n  no: no\n  <<: {merged: 1}").await;
+    assert_eq!(
+        data,
+        serde_json::json!({"mode": 256, "plain": 400, "new": 493, "text": "0400", "no": false, "merged": 1})
+    );
+    // As an editor for Windows leaves it, with documents that have nothing in them.
+    let text = "\u{feff}apiVersion: v1\r\nkind: ConfigMap\r\nmetadata:\r\n  name: a\r\n---\r\n# nothing\r\n---\r\nkind: List\r\nitems: null\r\n";
+    assert_eq!(rendered(text).await.unwrap().len(), 1);
+}
+
+/// Addresses of the API server are made of them: one with a `/` or a `?` in it would lead elsewhere.
+#[tokio::test]
+async fn an_object_that_is_called_by_more_than_a_name_is_refused() {
+    let mut told = Vec::new();
+    for (api_version, kind, name) in [
+        ("v1%2fnamespaces%2fkube-system?", "ConfigMap", "a"),
+        ("v1?", "ConfigMap", "a"),
+        ("apps/v1/namespaces", "Deployment", "a"),
+        ("/v1", "ConfigMap", "a"),
+        ("v1", "Config Map", "a"),
+        ("v1", "ConfigMap", "a/b"),
+        ("v1", "ConfigMap", "a?dryRun=All"),
+        ("v1", "ConfigMap", "a%2fb"),
+        ("v1", "ConfigMap", ".."),
+        ("v1", "ConfigMap", "yes"),
+    ] {
+        let text = format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}}}\n");
+        told.push(rendered(&text).await.unwrap_err().to_string());
+    }
+    assert_snapshot!(told.join("\n"));
+    rendered("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: 'a.b:c-1'}\n").await.unwrap();
+}
+
+#[tokio::test]
 async fn marks_that_a_template_has_tampered_with_lead_nowhere() {
     let block = "{% set x %}{{ title }}{% endset %}";
     let mut told = Vec::new();
@@ -259,6 +295,22 @@ async fn a_folder_is_rendered_in_the_order_of_its_names_and_lists_are_taken_apar
     .greenroom/k8s/b.yml:6 (document 2): {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b2"}}
     .greenroom/k8s/jobs/c.yaml:1: {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"}}
     "#);
+}
+
+#[tokio::test]
+async fn a_folder_without_templates_is_told_from_templates_without_objects() {
+    let tree = tempfile::tempdir().unwrap();
+    fs::create_dir_all(tree.path().join("k8s")).unwrap();
+    fs::write(tree.path().join("k8s/a.json"), "{}").unwrap();
+    let refused = async || {
+        let rules = ManifestRules::default();
+        render(&settings("{manifests: k8s}"), tree.path(), &values(), &rules, &Tools::default())
+            .await
+            .unwrap_err()
+    };
+    assert_snapshot!(refused().await, @"`k8s`: `there is no *.yaml and no *.yml in that folder`");
+    fs::write(tree.path().join("k8s/a.yaml"), "# nothing\n").unwrap();
+    assert_snapshot!(refused().await, @"`.greenroom.yml kubernetes`: `it renders to no objects at all`");
 }
 
 #[cfg(unix)]
@@ -317,8 +369,8 @@ async fn a_program_that_is_not_installed_is_named() {
         told.push(error.to_string());
     }
     assert_snapshot!(told.join("\n"), @r"
-    `helm is not installed on the server; the operator can install it, or say where it is with the setting helm`
-    `kustomize is not installed on the server; the operator can install it, or say where it is with the setting kustomize`
+    `helm is not installed on the server; the operator can install it in a folder of its 'PATH'`
+    `kustomize is not installed on the server; the operator can install it in a folder of its 'PATH'`
     ");
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::documents::Document;
+use super::documents::{self, Document};
 use super::error::RenderError;
 use super::folder;
 use crate::process;
@@ -80,7 +80,7 @@ pub(super) fn text(file: &Path, place: &str) -> Result<String, RenderError> {
 
 /// Reads a file of YAML that is no template.
 pub(super) fn yaml(text: &str, place: &str) -> Result<Value, RenderError> {
-    serde_saphyr::from_str(text).map_err(|error| {
+    serde_saphyr::from_str_with_options(text, documents::as_kubectl()).map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
         RenderError::line(place, line, crate::render::project_file::plain(&error))
     })

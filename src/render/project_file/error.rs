@@ -47,6 +47,8 @@ pub(in crate::render) fn plain(error: &serde_saphyr::Error) -> String {
         ("invalid value: integer '0', expected a nonzero", "0 does not fit here, expected 1 or more"),
         ("invalid value: integer `0`, expected a nonzero", "0 does not fit here, expected 1 or more"),
         ("invalid type: sequence, expected pipeline", "a list, expected pipeline, image, job or {job: name}"),
+        ("cannot deserialize null into string", "nothing stands here, expected a text; an empty one is \"\""),
+        ("expected string scalar", "expected a text; one that begins with {{ stands in quotes"),
         ("invalid boolean", "neither true nor false, expected one of them"),
         ("expected mapping start", "expected keys with values"),
         ("expected sequence start", "expected a list such as [a, b]"),

@@ -181,6 +181,12 @@ impl Written {
             (Word::Pipeline, _) => Ok(WaitFor::Pipeline),
             (Word::Job(Some(name)), _) => Ok(WaitFor::Job(name.clone())),
             (Word::Job(None), Some(name)) => Ok(WaitFor::Job(name)),
+            (Word::Image, None) if self.kubernetes.as_ref().is_some_and(|it| it.value.image.is_none()) => {
+                Err(FileError::at(
+                    written.referenced,
+                    "no image is named that could be waited for, expected kubernetes.image",
+                ))
+            }
             (Word::Image, None) => Ok(WaitFor::Image),
             (Word::Image, Some(_)) => {
                 Err(FileError::at(written.referenced, "engine static has no image, expected pipeline or job"))

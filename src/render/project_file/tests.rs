@@ -64,6 +64,7 @@ checks:
 fn what_is_waited_for_has_a_default_for_each_engine() {
     let site = "version: 1\nengine: static\nstatic: {job: build}\n";
     let cluster = "version: 1\nengine: kubernetes\nkubernetes: {manifests: k8s}\n";
+    let pictured = "version: 1\nengine: kubernetes\nkubernetes: {manifests: k8s, image: web}\n";
     let job = |name: &str| WaitFor::Job(name.to_owned());
     for (text, said, waits_for) in [
         (site, "", job("build")),
@@ -72,7 +73,7 @@ fn what_is_waited_for_has_a_default_for_each_engine() {
         (site, "wait_for: pipeline\n", WaitFor::Pipeline),
         (cluster, "", WaitFor::Pipeline),
         (cluster, "wait_for: pipeline\n", WaitFor::Pipeline),
-        (cluster, "wait_for: image\n", WaitFor::Image),
+        (pictured, "wait_for: image\n", WaitFor::Image),
         (cluster, "wait_for: {job: image}\n", job("image")),
     ] {
         assert_eq!(ProjectFile::parse(&format!("{text}{said}")).unwrap().wait_for, waits_for, "{text}{said}");
@@ -90,6 +91,9 @@ fn each_mistake_about_a_cluster_is_named_with_its_place_and_what_was_expected() 
         "kubernetes: {preset: web, image: a, port: 0}",
         "kubernetes: {preset: web, image: a, port: http}",
         "kubernetes: {preset: web, image: a, env: {A-B: x}}",
+        "kubernetes: {preset: web, image: a, env: {A: null}}",
+        "kubernetes: {preset: web, image: {{ registry_image }}}",
+        "kubernetes: {manifests: k8s}\nwait_for: image",
         "kubernetes: {preset: web, image: a, env: [A=b]}",
         "kubernetes: {preset: web, image: a, replicas: 100}",
         "kubernetes: {preset: web, image: a, resources: {limits: {memory: lots}}}",

@@ -8,8 +8,10 @@ use super::town::Town;
 use crate::support::{
     PATIENCE,
     cluster::Cluster,
+    gitlab::{BOT, Gitlab},
     registry::{Fault, PASSWORD, Registry, USER, pass},
     until,
+    wire::Call,
 };
 
 /// A project whose preview is an image of this registry, which wants credentials.
@@ -94,6 +96,17 @@ async fn an_image_is_waited_for_and_deployed_by_digest() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_named_by_its_digest_is_waited_for_too() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let shop = Shop::open(cluster, "by-digest").await;
+    let digest = shop.registry.push("acme/other", "1");
+    let (mr, _) = shop.order_by("feature", &format!("1@{digest}"), "image").await;
+    shop.town.says(mr, &["is not in the registry yet", &digest]).await;
+    assert_eq!(shop.registry.push("acme/web", "1"), digest, "the same text");
+    shop.town.world.becomes(mr, "ready").await;
+}
+
+#[tokio::test]
 async fn a_registry_that_cannot_be_asked_is_told_and_asked_again() {
     let Some(cluster) = Cluster::start().await else { return };
     let shop = Shop::open(cluster, "outlet").await;
@@ -166,6 +179,16 @@ async fn another_image_under_the_same_tag_is_deployed_once_its_job_has_run() {
 async fn gitlabs_own_registry_is_asked_with_the_token_for_gitlab_and_no_other_is() {
     let Some(cluster) = Cluster::start().await else { return };
     let shop = Shop::without_credentials(cluster, "tokened").await;
+    let wire = &shop.town.world.wire;
+    // GitLab says that this registry is its own.
+    let url = shop.town.world.gitlab.url().join(&format!("/api/v4/projects/{}", Gitlab::PROJECT)).unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(url).header("PRIVATE-TOKEN", BOT).send().await.unwrap();
+    let mut project: serde_json::Value = answer.error_for_status().unwrap().json().await.unwrap();
+    project["container_registry_image_prefix"] = json!(format!("{}/acme/web", shop.registry.host()));
+    let path = format!("*/projects/{}", Gitlab::PROJECT);
+    wire.on("GET", &path).always().answer(200, &[], &project.to_string());
+
     let (mr, sha) = shop.order("feature").await;
     let digest = shop.registry.push("acme/web", &sha);
     // Tokens come from elsewhere than GitLab: what is GitLab's stays unsaid.
@@ -174,10 +197,28 @@ async fn gitlabs_own_registry_is_asked_with_the_token_for_gitlab_and_no_other_is
     let mut tokens = asked.iter().filter(|asked| asked.path.starts_with("/jwt/auth")).peekable();
     assert!(tokens.peek().is_some() && tokens.all(|asked| asked.authorization.is_empty()), "{asked:#?}");
 
-    let wire = &shop.town.world.wire;
+    let gitlab = wire.url().join("/jwt/auth").unwrap();
     let token = json!({ "token": pass("acme/web") }).to_string();
     wire.on("GET", "/jwt/auth").always().answer(200, &[("content-type", "application/json")], &token);
-    shop.registry.send_for_tokens_to(&wire.url().join("/jwt/auth").unwrap());
+    shop.registry.send_for_tokens_to(&gitlab);
     shop.town.world.becomes(mr, "ready").await;
     shop.runs(mr, &digest).await;
+
+    // A registry of somebody who would like to have GitLab's tokens.
+    let with_ours = |calls: Vec<Call>| {
+        let asked = calls.into_iter().filter(|call| call.path.starts_with("/jwt/auth"));
+        asked.map(|call| call.authorization.is_some()).collect::<Vec<_>>()
+    };
+    assert!(with_ours(wire.calls()).contains(&true));
+    let before = wire.calls().len();
+    let stranger = Registry::start().await;
+    stranger.send_for_tokens_to(&gitlab);
+    let shop = Shop { registry: stranger, ..shop };
+    shop.order_by("strange", "1", "image").await;
+    let wire = &shop.town.world.wire;
+    let ours = until("GitLab is asked for a token", PATIENCE, || async {
+        let ours = with_ours(wire.calls().split_off(before));
+        if ours.is_empty() { Err(ours) } else { Ok(ours) }
+    });
+    assert!(!ours.await.contains(&true));
 }

@@ -195,6 +195,12 @@ async fn an_account_that_may_too_little_is_told_what_it_lacks() {
         told.contains("wrong  engine    cluster `default`: there is no way to it (GREENROOM_KUBECONFIG)"),
         "{told}"
     );
+    // By the usual rules there need not be a cluster; a file that says nonsense is a mistake.
+    let broken = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(broken.path(), "clusters: [").unwrap();
+    let settings = [("GREENROOM_KUBECONFIG", ""), ("KUBECONFIG", broken.path().to_str().unwrap())];
+    let told = town.world.greenroom.ask(&["doctor", "--server", &server], &settings).await.1;
+    assert!(told.contains("failed to parse kubeconfig YAML"), "{told}");
 }
 
 /// Waits until the operator is warned in these words.

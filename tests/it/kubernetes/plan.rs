@@ -129,7 +129,7 @@ async fn a_plan_names_what_the_cluster_would_refuse_and_shows_no_secret() {
     let widget = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n";
     let (code, told) = add(&[(".greenroom/k8s/widget.yaml", widget)]).await;
     assert_eq!(code, 1, "{told}");
-    let sentence = "Widget w: the cluster does not know this kind; a definition has to be installed first";
+    let sentence = "Widget w: the cluster does not know this kind in this version; write another apiVersion, or have its definition installed first";
     assert!(told.contains(sentence), "{told}");
 
     town.world.gitlab.fault(json!({})).await;

@@ -45,6 +45,8 @@ pub struct Call {
     pub body: String,
     /// What it came with as `PRIVATE-TOKEN`.
     pub token: Option<String>,
+    /// The same as `Authorization`.
+    pub authorization: Option<String>,
     pub status: Option<u16>,
 }
 
@@ -293,13 +295,14 @@ impl Line {
     /// Writes the call down and looks up what is planned for it.
     fn note(&self, head: &Parts, path: &str, body: &[u8]) -> Result<(usize, Option<Act>)> {
         let method = head.method.as_str();
-        let token = head.headers.get("private-token").and_then(|token| token.to_str().ok());
+        let header = |name: &str| head.headers.get(name)?.to_str().ok().map(str::to_owned);
         let mut state = self.state.lock().unwrap();
         state.calls.push(Call {
             method: method.to_owned(),
             path: path.to_owned(),
             body: String::from_utf8_lossy(body).into_owned(),
-            token: token.map(str::to_owned),
+            token: header("private-token"),
+            authorization: header("authorization"),
             status: None,
         });
         if state.cut {

@@ -64,6 +64,12 @@ fn image(image: &str, reason: &str, message: &str) -> Finding {
 
 fn configuration(name: &str, message: &str) -> Finding {
     let name = Quoted::new(name);
+    if message.contains("non-numeric user") {
+        return Finding::hopeless(format!(
+            "the image of container {name} names its user, and the cluster cannot tell whether that is root; its `USER` has to be \
+             a number, or the project's `user`"
+        ));
+    }
     if message.contains("runAsNonRoot") {
         return Finding::hopeless(format!(
             "container {name} would run as root, which its Pod Security forbids; the image needs a numeric `USER`"

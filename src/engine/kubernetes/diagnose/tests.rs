@@ -113,6 +113,13 @@ fn a_pod_that_does_not_run_says_why() {
                 "container has runAsNonRoot and image will run as root (pod: \"web\", container: web)",
             ),
         ),
+        (
+            "user by name",
+            waiting(
+                "CreateContainerConfigError",
+                "container has runAsNonRoot and image has non-numeric user (node), cannot verify user is non-root (pod: \"web\")",
+            ),
+        ),
         ("no such secret", waiting("CreateContainerConfigError", "secret \"db\" not found")),
         (
             "nothing free",

@@ -47,8 +47,17 @@ const OF_THE_CLUSTER: [&str; 16] = [
     "ValidatingWebhookConfiguration",
 ];
 
-/// Secrets that greenroom itself puts into the namespace.
-const OUR_SECRETS: [&str; 2] = ["greenroom", "greenroom-pull"];
+/// Objects that greenroom itself puts into the namespace.
+const OURS: [(&str, &str); 5] = [
+    ("LimitRange", "greenroom"),
+    ("NetworkPolicy", "greenroom"),
+    ("ResourceQuota", "greenroom"),
+    ("Secret", "greenroom"),
+    ("Secret", PULL_SECRET),
+];
+
+/// The Secret that images are pulled with.
+const PULL_SECRET: &str = "greenroom-pull";
 
 /// What the operator lets a project's objects be.
 #[derive(Debug, Clone, Default)]
@@ -158,7 +167,8 @@ fn fault(field: impl Into<String>, why: impl Into<String>) -> Fault {
 }
 
 impl ManifestRules {
-    /// Checks an object, and takes the token from its pods where it says nothing about it.
+    /// Checks an object, takes the token from its pods where it says nothing about it, and gives an Ingress the operator's class
+    /// where it names none.
     pub(super) fn check(&self, manifest: &mut Manifest, values: &Values) -> Result<(), RenderError> {
         let object = &manifest.object;
         let text = |key| object.pointer(key).and_then(Value::as_str).unwrap_or_default();
@@ -169,14 +179,15 @@ impl ManifestRules {
         if !self.allow.contains(&Exception::ServiceAccountToken) {
             pods::take_token(&mut manifest.object);
         }
+        routes::give_class(&mut manifest.object, &self.exposure);
         Ok(())
     }
 
     fn check_object(&self, object: &Value, kind: &str, values: &Values) -> Checked {
         self.check_kind(object, kind)?;
         let metadata = &object["metadata"];
-        let namespace = metadata["namespace"].as_str().unwrap_or(values.name.as_str());
-        if namespace != values.name.as_str() {
+        let namespace = metadata["namespace"].as_str().unwrap_or_default();
+        if !namespace.is_empty() && namespace != values.name.as_str() {
             let why = format!("{namespace} is another namespace, expected {} or none", values.name);
             return Err(fault("metadata.namespace", why));
         }
@@ -186,10 +197,13 @@ impl ManifestRules {
             }
         }
         no_labels_of_ours(object, "")?;
+        if OURS.iter().any(|own| Some(*own) == metadata["name"].as_str().map(|name| (kind, name))) {
+            return Err(fault("metadata.name", "is greenroom's own, expected another name"));
+        }
         match kind {
             "Service" => self.check_service(&object["spec"])?,
             "Secret" => check_secret(object)?,
-            "Ingress" => routes::check_ingress(object, &values.host, &self.exposure)?,
+            "Ingress" => routes::check_ingress(object, values, &self.exposure)?,
             "HTTPRoute" => routes::check_http_route(object, values, &self.exposure)?,
             "PersistentVolumeClaim" => pods::check_claim(&object["spec"], "spec")?,
             _ => {}
@@ -202,6 +216,10 @@ impl ManifestRules {
         let group = api.rsplit_once('/').map_or("", |(group, _)| group);
         if OF_THE_CLUSTER.contains(&kind) || group == "rbac.authorization.k8s.io" {
             return Err(fault("kind", "is not of a namespace, or gives rights; previews may have neither"));
+        }
+        if group == "extensions" {
+            let instead = if kind == "Ingress" { "networking.k8s.io/v1" } else { "apps/v1" };
+            return Err(fault("apiVersion", format!("{api} is gone from Kubernetes, expected {instead}")));
         }
         if group == "apps" && kind == "ReplicaSet" {
             // Those of Deployments are watched by their metadata alone.
@@ -260,9 +278,6 @@ fn not_allowed(what: &str, exception: Exception) -> String {
 fn check_secret(object: &Value) -> Checked {
     if object["type"].as_str() == Some("kubernetes.io/service-account-token") {
         return Err(fault("type", "asks for a token for the API server; previews get none"));
-    }
-    if OUR_SECRETS.iter().any(|name| object["metadata"]["name"].as_str() == Some(name)) {
-        return Err(fault("metadata.name", "is greenroom's own, expected another name"));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Checked, Exception, fault, not_allowed};
+use super::{Checked, Exception, PULL_SECRET, fault, not_allowed};
 
 /// Where the specification of a pod stands in an object, of whatever kind.
 const PLACES: [&str; 4] =
@@ -71,6 +71,27 @@ fn list(value: &Value) -> impl Iterator<Item = (usize, &Value)> {
     value.as_array().into_iter().flatten().enumerate()
 }
 
+/// Where a pod would read the Secret that images are pulled with, if it would: in its environment or in a volume.
+fn reads_login(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::Object(map) => map.iter().find_map(|(key, value)| {
+            let field = if path.is_empty() { key.clone() } else { super::join(path, key) };
+            let named = match key.as_str() {
+                "secret" => {
+                    [&value["secretName"], &value["name"]].into_iter().any(|name| name == PULL_SECRET)
+                }
+                "secretKeyRef" | "secretRef" | "nodePublishSecretRef" => value["name"] == PULL_SECRET,
+                _ => false,
+            };
+            if named { Some(field) } else { reads_login(value, &field) }
+        }),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(at, item)| reads_login(item, &format!("{path}[{at}]")))
+        }
+        _ => None,
+    }
+}
+
 struct Pod<'a> {
     place: &'a str,
     spec: &'a Value,
@@ -98,6 +119,9 @@ impl Pod<'_> {
         }
         if self.spec["priorityClassName"].as_str().is_some_and(|class| class.starts_with("system-")) {
             return Err(self.fault("priorityClassName", "is for the cluster's own pods"));
+        }
+        if let Some(field) = reads_login(self.spec, "") {
+            return Err(self.fault(&field, "is what images are pulled with, and nothing else"));
         }
         for (at, volume) in list(&self.spec["volumes"]) {
             self.check_volume(volume, &format!("volumes[{at}]"))?;

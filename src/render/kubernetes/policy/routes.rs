@@ -9,6 +9,12 @@ use crate::render::kubernetes::values::Values;
 const REACHING: [&str; 6] =
     ["-snippet", "/server-alias", "/auth-url", "/auth-signin", "/permanent-redirect", "/temporal-redirect"];
 
+/// Annotations that name an object, which may be of another namespace, by the end of their names.
+const BORROWING: [&str; 2] = ["-secret", "-configmap"];
+
+/// How an Ingress named its class before there was a field for it; controllers still heed it.
+const CLASS: &str = "kubernetes.io/ingress.class";
+
 /// Whether `name` is the preview's host or lies below it. A wildcard below it does, too.
 fn is_own(name: &str, host: &str) -> bool {
     name == host || name.strip_suffix(host).is_some_and(|below| below.ends_with('.') && below.len() > 1)
@@ -24,7 +30,21 @@ fn check_host(name: Option<&str>, host: &str, field: &str) -> Checked {
     }
 }
 
-pub(super) fn check_ingress(object: &Value, host: &str, exposure: &Exposure) -> Checked {
+/// Gives an Ingress that names no class the operator's.
+pub(super) fn give_class(object: &mut Value, exposure: &Exposure) {
+    let Exposure::Ingress { class: Some(class) } = exposure else { return };
+    let silent =
+        object["spec"]["ingressClassName"].is_null() && object["metadata"]["annotations"][CLASS].is_null();
+    if object["kind"] == "Ingress"
+        && silent
+        && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        spec.insert("ingressClassName".into(), class.as_str().into());
+    }
+}
+
+pub(super) fn check_ingress(object: &Value, values: &Values, exposure: &Exposure) -> Checked {
+    let (own, host) = (values.name.as_str(), values.host.as_str());
     for key in object["metadata"]["annotations"].as_object().into_iter().flatten().map(|(key, _)| key) {
         if REACHING.iter().any(|end| key.ends_with(end)) {
             return Err(fault(
@@ -33,11 +53,22 @@ pub(super) fn check_ingress(object: &Value, host: &str, exposure: &Exposure) -> 
             ));
         }
     }
+    for (key, value) in object["metadata"]["annotations"].as_object().into_iter().flatten() {
+        let named = value.as_str().and_then(|value| value.split_once('/')).map(|(namespace, _)| namespace);
+        if BORROWING.iter().any(|end| key.ends_with(end)) && named.is_some_and(|named| named != own) {
+            return Err(fault(format!("metadata.annotations[{key}]"), "reaches into another namespace"));
+        }
+    }
     let spec = &object["spec"];
-    if let Exposure::Ingress { class: Some(class) } = exposure
-        && spec["ingressClassName"].as_str().is_some_and(|asked| asked != class)
-    {
-        return Err(fault("spec.ingressClassName", format!("expected {class}, as the operator says")));
+    if let Exposure::Ingress { class: Some(class) } = exposure {
+        for (asked, field) in [
+            (&spec["ingressClassName"], "spec.ingressClassName".to_owned()),
+            (&object["metadata"]["annotations"][CLASS], format!("metadata.annotations[{CLASS}]")),
+        ] {
+            if asked.as_str().is_some_and(|asked| asked != class) {
+                return Err(fault(field, format!("expected {class}, as the operator says")));
+            }
+        }
     }
     if !spec["defaultBackend"].is_null() {
         return Err(fault("spec.defaultBackend", "would answer to every host"));

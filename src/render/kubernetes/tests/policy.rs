@@ -16,7 +16,7 @@ fn workloads(spec: &Value) -> Vec<Value> {
 }
 
 fn check(object: Value, rules: &ManifestRules) -> Result<Value, String> {
-    let source = crate::render::Source { file: "k8s/a.yaml".into(), document: 2, line: 12 };
+    let source = crate::render::Source { file: "k8s/a.yaml".into(), document: 2, line: Some(12) };
     let mut manifest = Manifest { object, source };
     rules.check(&mut manifest, &values()).map_err(|error| error.to_string())?;
     Ok(manifest.object)
@@ -53,6 +53,16 @@ fn what_a_pod_must_not_be_is_refused_in_every_kind_that_has_pods() {
         (
             None,
             json!({"volumes": [{"name": "a", "ephemeral": {"volumeClaimTemplate": {"spec": {"volumeName": "b"}}}}]}),
+        ),
+        (None, json!({"volumes": [{"name": "a", "secret": {"secretName": "greenroom-pull"}}]})),
+        (
+            None,
+            json!({"volumes": [{"name": "a", "projected": {"sources": [{"secret": {"name": "greenroom-pull"}}]}}]}),
+        ),
+        (None, json!({"containers": [{"envFrom": [{"secretRef": {"name": "greenroom-pull"}}]}]})),
+        (
+            None,
+            json!({"initContainers": [{"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "greenroom-pull", "key": "a"}}}]}]}),
         ),
         (None, json!({"nodeName": "node-1"})),
         (None, json!({"priorityClassName": "system-node-critical"})),
@@ -104,6 +114,7 @@ fn what_an_object_must_not_be_is_refused_with_its_field() {
         object("v1", "ResourceQuota", json!({})),
         object("cert-manager.io/v1", "Certificate", json!({})),
         object("evil.example/v1", "Deployment", json!({})),
+        object("extensions/v1beta1", "Ingress", json!({})),
         meta(json!({"name": "a", "namespace": "kube-system"})),
         meta(json!({"name": "a", "finalizers": ["a/b"]})),
         meta(json!({"name": "a", "ownerReferences": [{"kind": "Node"}]})),
@@ -139,7 +150,17 @@ fn what_an_object_must_not_be_is_refused_with_its_field() {
         object(
             "networking.k8s.io/v1",
             "Ingress",
+            json!({"metadata": {"name": "a", "annotations": {"kubernetes.io/ingress.class": "internal"}}, "spec": {"rules": [{"host": host}]}}),
+        ),
+        object(
+            "networking.k8s.io/v1",
+            "Ingress",
             json!({"metadata": {"name": "a", "annotations": {"nginx.ingress.kubernetes.io/server-snippet": "x"}}, "spec": {"rules": [{"host": host}]}}),
+        ),
+        object(
+            "networking.k8s.io/v1",
+            "Ingress",
+            json!({"metadata": {"name": "a", "annotations": {"nginx.ingress.kubernetes.io/auth-tls-secret": "kube-system/ca"}}, "spec": {"rules": [{"host": host}]}}),
         ),
         route(json!({})),
         route(json!({"hostnames": ["gitlab.example"]})),
@@ -157,6 +178,42 @@ fn what_an_object_must_not_be_is_refused_with_its_field() {
 }
 
 #[test]
+fn the_guards_are_nobody_elses_to_write() {
+    let kinds = ["NetworkPolicy.networking.k8s.io".to_owned(), "ResourceQuota".to_owned()].into();
+    let rules = ManifestRules { kinds, ..ManifestRules::default() };
+    let told = [("networking.k8s.io/v1", "NetworkPolicy"), ("v1", "ResourceQuota")].map(|(api, kind)| {
+        let named =
+            |name: &str| check(json!({"apiVersion": api, "kind": kind, "metadata": {"name": name}}), &rules);
+        named("own").unwrap();
+        named("greenroom").unwrap_err()
+    });
+    assert_snapshot!(told.join("\n"), @r"
+    `k8s/a.yaml:12 (document 2)`: `NetworkPolicy greenroom: metadata.name: is greenroom's own, expected another name`
+    `k8s/a.yaml:12 (document 2)`: `ResourceQuota greenroom: metadata.name: is greenroom's own, expected another name`
+    ");
+}
+
+#[test]
+fn an_ingress_that_names_no_class_gets_the_operators() {
+    let class = |ingress: Value, class: Option<&str>| {
+        let rules = ManifestRules {
+            exposure: Exposure::Ingress { class: class.map(str::to_owned) },
+            ..ManifestRules::default()
+        };
+        check(ingress, &rules).unwrap()["spec"]["ingressClassName"].clone()
+    };
+    let ingress = |annotations: Value| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "a", "annotations": annotations},
+            "spec": {"rules": [{"host": "web-42-mr-7.preview.example"}]},
+        })
+    };
+    assert_eq!(class(ingress(json!({})), Some("nginx")), "nginx");
+    assert_eq!(class(ingress(json!({"kubernetes.io/ingress.class": "nginx"})), Some("nginx")), Value::Null);
+    assert_eq!(class(ingress(json!({})), None), Value::Null);
+}
+
+#[test]
 fn what_stays_within_the_preview_is_let_through() {
     let host = "web-42-mr-7.preview.example";
     let rules = ManifestRules {
@@ -166,6 +223,9 @@ fn what_stays_within_the_preview_is_let_through() {
         ..ManifestRules::default()
     };
     let meta = json!({"name": "a", "namespace": "web-42-mr-7", "labels": {"app.kubernetes.io/name": "a"}});
+    let nowhere =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": ""}});
+    check(nowhere, &rules).unwrap();
     for (api, kind, spec) in [
         (
             "v1",

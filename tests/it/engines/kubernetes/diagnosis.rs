@@ -63,12 +63,24 @@ async fn what_never_gets_ready_is_given_up_in_time_and_says_what_it_waited_for()
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}},
     });
+    // Their controllers say it in events alone.
+    let mut root = pod(IMAGE);
+    root["metadata"] = json!({"labels": {"app": "db"}});
+    root["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 0});
+    let database = json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
+        "spec": {"serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "template": root},
+    });
+    root["spec"]["restartPolicy"] = json!("Never");
+    let seed = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "seed"}, "spec": {"template": root}});
     let mut crowded = hurried.clone();
     crowded.quota = [("pods".to_owned(), "0".to_owned())].into();
     let orders = [
         (vec![greedy], hurried.clone()),
         (vec![probing], hurried.clone()),
-        (vec![unbound], hurried),
+        (vec![unbound], hurried.clone()),
+        (vec![database], hurried.clone()),
+        (vec![seed], hurried),
         (vec![deployment("web", IMAGE, json!({}))], crowded),
     ];
     let told = orders.map(async |(objects, profile)| {
@@ -95,7 +107,15 @@ async fn what_the_cluster_refuses_is_named_with_its_reason() {
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "seed"},
         "spec": {"backoffLimit": 0, "template": template},
     });
-    for object in [root, invalid, unknown, typo, job] {
+    let mut misspelt = deployment("web", IMAGE, json!({}));
+    misspelt["spec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = json!("Always");
+    let untyped = deployment("web", IMAGE, json!({"PORT": 8080}));
+    let twice = json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]);
+    let mut repeated = deployment("web", IMAGE, json!({}));
+    repeated["spec"]["template"]["spec"]["containers"][0]["env"] = twice;
+    let answer =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}, "data": {"on": true}});
+    for object in [root, invalid, unknown, typo, job, misspelt, untyped, repeated, answer] {
         let (web, _) = fresh();
         let status = run(&*room.kubernetes, order(&web, 'a', vec![object], profile())).await;
         told.push(why(&status));
@@ -148,6 +168,11 @@ async fn the_last_lines_are_shown_without_the_secrets() {
     let shown = room.kubernetes.logs(&web, 30).await.unwrap();
     assert_eq!((shown.len(), shown[0].as_str()), (30, "line 11"));
     assert_eq!(shown[29], "cannot log in with [redacted] `@all");
+
+    // What runs well is not known by what it wrote before it was started again, long ago.
+    room.cluster.container_wrote_before(&["cannot reach the database"]);
+    run(&*room.kubernetes, order(&web, 'b', vec![deployment("web", IMAGE, json!({}))], profile())).await;
+    assert_eq!(room.kubernetes.logs(&web, 1).await.unwrap(), ["cannot log in with hush-hush `@all"]);
 }
 
 #[tokio::test]

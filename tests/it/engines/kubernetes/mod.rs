@@ -5,6 +5,7 @@ mod crashes;
 mod diagnosis;
 mod guards;
 mod presets;
+mod revisions;
 mod rights;
 
 use std::{
@@ -115,7 +116,7 @@ pub fn order(name: &PreviewName, sha: char, objects: Vec<Value>, profile: Profil
     let digest = hex::encode(Sha256::digest(format!("{objects:?} {:?}", profile.quota)));
     let manifest = |(at, object)| Manifest {
         object,
-        source: Source { file: "app.yaml".into(), document: at + 1, line: 1 },
+        source: Source { file: "app.yaml".into(), document: at + 1, line: Some(1) },
     };
     let objects = objects.into_iter().enumerate().map(manifest).collect();
     Order {
@@ -140,7 +141,7 @@ pub fn errand(name: &PreviewName, run: &str, ends_well: bool) -> Errand {
         key: name.key().unwrap(),
         name: name.clone(),
         run: run.to_owned(),
-        job: Manifest { object, source: Source { file: "check.yaml".into(), document: 1, line: 1 } },
+        job: Manifest { object, source: Source { file: "check.yaml".into(), document: 1, line: Some(1) } },
         profile: Arc::new(profile()),
     }
 }

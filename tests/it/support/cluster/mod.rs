@@ -336,11 +336,18 @@ impl Cluster {
 
     /// What every container has written from now on, oldest line first, the one before it was started again included.
     pub fn container_writes<S: AsRef<str>>(&self, lines: &[S]) {
+        self.write_log(LOG, lines);
+        self.container_wrote_before(lines);
+    }
+
+    /// What every container has written before it was started again.
+    pub fn container_wrote_before<S: AsRef<str>>(&self, lines: &[S]) {
+        self.write_log(PREVIOUS_LOG, lines);
+    }
+
+    fn write_log<S: AsRef<str>>(&self, log: &str, lines: &[S]) {
         let cri = |line: &S| format!("2026-01-01T00:00:00.000000000Z stderr F {}", line.as_ref());
-        let lines = lines.iter().map(cri).collect::<Vec<_>>().join("\n") + "\n";
-        for log in [LOG, PREVIOUS_LOG] {
-            write(self.folder(), log, &lines);
-        }
+        write(self.folder(), log, &(lines.iter().map(cri).collect::<Vec<_>>().join("\n") + "\n"));
     }
 
     /// `kill -9` for the API server. The others go on without it.
