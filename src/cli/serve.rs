@@ -34,7 +34,7 @@ use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
 use crate::telemetry::{self, Deploys, GitLabUse, Health, Looks, Warning};
-use crate::web::{self as api, Api, ApiToken};
+use crate::web::{self as api, Api, ApiToken, Readiness};
 use crate::webhook::{self, Intake, SigningKey};
 
 #[derive(Debug, clap::Args)]
@@ -209,6 +209,7 @@ impl Server {
         let desk = web::Data::new(desk);
         let api = web::Data::new(Api {
             store: store.clone(),
+            readiness: Readiness::default(),
             clock,
             token: api_token,
             looks,
