@@ -174,10 +174,18 @@ async fn gitlabs_own_registry_is_asked_with_the_token_for_gitlab_and_no_other_is
     let mut tokens = asked.iter().filter(|asked| asked.path.starts_with("/jwt/auth")).peekable();
     assert!(tokens.peek().is_some() && tokens.all(|asked| asked.authorization.is_empty()), "{asked:#?}");
 
-    let wire = &shop.town.world.wire;
+    // A stranger's registry names GitLab: it would get what GitLab gives to whom it trusts.
+    let (world, wire) = (&shop.town.world, &shop.town.world.wire);
+    shop.registry.send_for_tokens_to(&wire.url().join("/jwt/auth").unwrap());
+    shop.town
+        .says(mr, &["asks for a token of GitLab's, and is not where GitLab keeps the project's images"])
+        .await;
+    assert_eq!(wire.count("GET", "/jwt/auth*"), 0);
+
+    world.has_images_at(&shop.registry.host()).await;
     let token = json!({ "token": pass("acme/web") }).to_string();
     wire.on("GET", "/jwt/auth").always().answer(200, &[("content-type", "application/json")], &token);
-    shop.registry.send_for_tokens_to(&wire.url().join("/jwt/auth").unwrap());
-    shop.town.world.becomes(mr, "ready").await;
+    world.greenroom.restart().await;
+    world.becomes(mr, "ready").await;
     shop.runs(mr, &digest).await;
 }
