@@ -1,7 +1,8 @@
 //! Archives that CI jobs send, kept by their digest until no order names them.
 //!
 //! Properties: what is taken in is whole and flushed before anybody hears of it; a name is given once, at the end. What no order
-//! names any more goes when the next one comes, an hour later at the earliest, so that no upload loses its file to one beside it.
+//! names any more goes when the next one comes or with a resync, an hour later at the earliest, so that no upload loses its file to
+//! one beside it.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -17,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::gitlab::Artifact;
+use crate::store::Store;
 
 /// How long an archive stays that no order names.
 const UNNAMED: Duration = Duration::from_hours(1);
@@ -90,8 +92,17 @@ impl Uploads {
         }
     }
 
+    /// Removes what no order in `store` names any more. What cannot be removed now is removed another time.
+    pub async fn tidy(&self, store: &Store, now: i64) {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(now.unsigned_abs());
+        let Ok(named) = store.uploads().await else { return };
+        if let Err(error) = self.sweep(&named, now) {
+            tracing::warn!(%error, "old uploads cannot be removed");
+        }
+    }
+
     /// Removes what none of these names.
-    pub fn sweep(&self, named: &[String], now: SystemTime) -> io::Result<()> {
+    fn sweep(&self, named: &[String], now: SystemTime) -> io::Result<()> {
         let named: HashSet<_> = named.iter().map(|digest| self.path(digest)).collect();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
