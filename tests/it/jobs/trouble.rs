@@ -221,6 +221,20 @@ async fn a_folder_that_is_larger_than_an_artifact_may_be_is_refused() {
 }
 
 #[tokio::test]
+async fn the_section_of_a_stop_ends_however_it_comes_out() {
+    let world = World::start().await;
+    a_job(&world).await;
+    let output = world.verb_command(&["stop"], 1, "nonsense").output().await.unwrap();
+    let ended = Ended::of(output, "nothing".as_ref());
+    assert_eq!(ended.code, 1, "{}", ended.all());
+    assert!(
+        ended.stdout.contains("section_end:") && ended.stdout.contains("greenroom_stop"),
+        "{}",
+        ended.all()
+    );
+}
+
+#[tokio::test]
 async fn an_archive_that_no_order_names_goes_though_no_other_comes() {
     let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
     let uploads = world.greenroom.data().join("uploads");
