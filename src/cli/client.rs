@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use reqwest::{Method, StatusCode};
+use reqwest::header::LOCATION;
+use reqwest::redirect::Policy;
+use reqwest::{Method, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
@@ -114,7 +116,8 @@ impl Client {
         let settings = client_settings(server, default, token);
         let ClientSettings { server, token, roots } =
             settings.map_err(|problem| Failure::Findings(problem.to_string()))?;
-        let http = Outgoing::new(&roots, |http| http)?;
+        // A redirect would turn what is asked for into a look at it.
+        let http = Outgoing::new(&roots, |http| http.redirect(Policy::none()))?;
         Ok(Self { http, server, token })
     }
 
@@ -176,11 +179,22 @@ impl Client {
                 None => anyhow!(error.without_url()).context(format!("{server} does not answer")),
             })
         })?;
+        if let Some(why) = elsewhere(server, &answer) {
+            return Err(Failure::Failed(anyhow!(
+                "{why}: use `--server` or GREENROOM_SERVER for where greenroom itself answers"
+            )));
+        }
         let status = answer.status();
         let body: Value =
             answer.json().await.with_context(|| format!("{url} answered {status} and no JSON"))?;
         Ok((status, body))
     }
+}
+
+/// Where a server sends those who ask, in words; `None` when it answers by itself.
+pub(super) fn elsewhere(server: &Url, answer: &Response) -> Option<String> {
+    let to = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
+    Some(format!("{server} sends elsewhere, to `{}`", String::from_utf8_lossy(to.as_bytes())))
 }
 
 /// A text of an answer, `-` where it has none.

@@ -1,7 +1,8 @@
 //! `greenroom serve`: all rooms, wired.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use crate::report::Reporter;
 use crate::settings::{Layer, Origin, Settings};
 use crate::store::{Retention, Store};
 use crate::telemetry::{self, Deploys, GitLabUse, Health, Looks, Warning};
-use crate::web::{self as api, Api, ApiToken};
+use crate::web::{self as api, Api, ApiToken, Readiness};
 use crate::webhook::{self, Intake, SigningKey};
 
 #[derive(Debug, clap::Args)]
@@ -208,6 +209,7 @@ impl Server {
         let desk = web::Data::new(desk);
         let api = web::Data::new(Api {
             store: store.clone(),
+            readiness: Readiness::default(),
             clock,
             token: api_token,
             looks,
@@ -330,7 +332,11 @@ fn paths(store: Store) -> gitlab::Paths {
 
 /// Opens the store; with SQLite for this process alone, as long as the lock is held.
 pub(super) async fn open_store(settings: &Settings) -> anyhow::Result<(Store, Option<File>)> {
-    std::fs::create_dir_all(&settings.data_dir)
+    // The store holds a key to passwords, and a project's files may be private.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&settings.data_dir)
         .with_context(|| format!("cannot create {} (GREENROOM_DATA_DIR)", settings.data_dir.display()))?;
     // Before anything is touched: somebody else may be at work in there.
     let lock = if Store::is_shared(&settings.store_url) { None } else { Some(lock(&settings.data_dir)?) };

@@ -155,7 +155,8 @@ fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
     }
 }
 
-/// `Range` and `If-Range`. Several ranges at once are answered with all of the file, which RFC 9110 (14.2) allows.
+/// `Range` and `If-Range`. Several ranges at once, and one of an empty file, are answered with all of the file, which RFC 9110
+/// (14.2) allows.
 fn wanted(request: &HttpRequest, tag: &EntityTag, size: u64) -> Part {
     let range = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
     let Some(range) = range.filter(|_| request.method() == Method::GET) else {
@@ -174,7 +175,7 @@ fn wanted(request: &HttpRequest, tag: &EntityTag, size: u64) -> Part {
         return Part::All;
     }
     match HttpRange::parse(range, size).as_deref() {
-        Ok([one]) => Part::Range { start: one.start, length: one.length },
+        Ok([one]) if one.length > 0 => Part::Range { start: one.start, length: one.length },
         Ok(_) => Part::All,
         Err(_) => Part::Unsatisfiable,
     }

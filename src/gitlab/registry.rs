@@ -2,9 +2,9 @@
 //!
 //! Properties:
 //! * A tag that is not there is told from a registry that cannot be asked: only the registry's own 404 means "missing".
-//! * GitLab's API token goes to GitLab alone, where its own registry names it as the one that hands out its tokens, and what
-//!   that hands out goes to that registry alone. What a pull secret says of a registry goes to the service that this registry names, and never over a plain connection to
-//!   another machine.
+//! * GitLab's API token goes to GitLab alone, and what GitLab gives for it to GitLab's own registry alone: an image is named by
+//!   whoever may push a branch, and the registry there could name GitLab as the one that hands out its tokens. What a pull secret
+//!   says of a registry goes to the service that this registry names, and never over a plain connection to another machine.
 
 use std::time::Duration;
 
@@ -54,6 +54,15 @@ pub enum RegistryError {
         status: u16,
         /// What to do.
         remedy: &'static str,
+    },
+    /// It wants what GitLab gives to its own registry alone.
+    #[error(
+        "the registry {registry} asks for a token of GitLab's, and is not where GitLab keeps the project's images; name the image by \
+         `registry_image`, or give the project a `pull_secret`"
+    )]
+    NotGitLabs {
+        /// Its host.
+        registry: String,
     },
     /// An answer that is none.
     #[error("the registry {registry} gave an answer that cannot be used ({why})")]
@@ -133,6 +142,9 @@ impl Forge {
             pass = match (challenge, login) {
                 (Some(Challenge::Bearer { realm, service, scope }), login) => {
                     let realm = url.join(&realm).map_err(|_| unreadable("it names no token service"))?;
+                    if !is_asked(&realm, &url, &self.shared.link.api) {
+                        return Err(unreadable("it names a token service without encryption"));
+                    }
                     let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", image.repository));
                     Pass::Token(self.registry_token(project, image, realm, service, &scope, login).await?)
                 }
@@ -168,10 +180,12 @@ impl Forge {
         }
     }
 
-    /// Whether it is the registry of GitLab.
-    async fn is_own_registry(&self, project: ProjectId, registry: &str) -> Result<bool, Error> {
-        let image = self.registry_image(project).await?;
-        Ok(image.is_some_and(|image| image.split('/').next() == Some(registry)))
+    /// Whether a registry is GitLab's own: where the project's images are, or GitLab itself, which passes on those of others.
+    async fn keeps_images_at(&self, project: ProjectId, registry: &str) -> Result<bool, Error> {
+        let prefix = self.registry_image(project).await?;
+        let own = prefix.as_deref().and_then(|prefix| prefix.split('/').next());
+        let gitlab = Some(self.shared.link.api.authority());
+        Ok([own, gitlab].into_iter().flatten().any(|host| host.eq_ignore_ascii_case(registry)))
     }
 
     /// A token for a registry: from GitLab by our API token, from elsewhere by the pull secret's login, or by none.
@@ -191,8 +205,10 @@ impl Forge {
         realm.query_pairs_mut().append_pair("scope", scope);
         let is_gitlab = realm.origin() == self.shared.link.api.origin();
         let login = match login {
-            // Whoever has an image looked for names the registry, and that names GitLab: its tokens are for its own registry.
-            None if is_gitlab && self.is_own_registry(project, &image.registry).await? => {
+            None if is_gitlab => {
+                if !self.keeps_images_at(project, &image.registry).await? {
+                    return Err(RegistryError::NotGitLabs { registry: registry() });
+                }
                 // GitLab looks at the password alone, which is an access token.
                 let password = self.of(project).await?.credential.secret.clone();
                 Some(Login { user: String::from("greenroom"), password })
@@ -218,6 +234,12 @@ impl Forge {
             why: String::from("its token service gave no token"),
         })
     }
+}
+
+/// Whether the token service that a registry names is asked at all: what it answers with goes on to the registry, and what
+/// answers without encryption is most likely a service of the network inside that a stranger cannot reach by himself.
+fn is_asked(realm: &Url, registry: &Url, gitlab: &Url) -> bool {
+    realm.scheme() == "https" || registry.scheme() == "http" || realm.origin() == gitlab.origin()
 }
 
 /// Reads a `WWW-Authenticate`.
@@ -272,5 +294,24 @@ mod tests {
         assert_eq!(challenge_of("Basic realm=\"x\""), Some(Challenge::Basic));
         assert_eq!(challenge_of("Negotiate"), None);
         assert_eq!(challenge_of("Bearer service=\"x\""), None);
+    }
+    #[test]
+    fn a_registry_leads_to_no_service_of_the_network_inside() {
+        let gitlab: Url = "http://gitlab.internal/api/v4/".parse().unwrap();
+        for (registry, realm, asked) in [
+            ("https://registry.example.com/v2/", "https://auth.example.com/token", true),
+            (
+                "https://registry.example.com/v2/",
+                "http://169.254.169.254/metadata/identity/oauth2/token",
+                false,
+            ),
+            ("https://registry.example.com/v2/", "http://127.0.0.1:8080/api/v1/previews", false),
+            ("https://registry.example.com/v2/", "file:///etc/passwd", false),
+            ("https://registry.example.com/v2/", "http://gitlab.internal/jwt/auth", true),
+            ("http://127.0.0.1:5000/v2/", "http://127.0.0.1:5000/jwt/auth", true),
+        ] {
+            let (realm, registry) = (realm.parse().unwrap(), registry.parse().unwrap());
+            assert_eq!(is_asked(&realm, &registry, &gitlab), asked, "{realm}");
+        }
     }
 }

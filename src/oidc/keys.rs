@@ -89,15 +89,17 @@ impl Keys {
     }
 
     async fn ask(&self, known: &mut Known, now: i64) -> Result<(), Error> {
-        known.asked = Some(now);
         let asked = async {
             let Discovery { issuer } = self.get(&self.discovery).await?;
             let JwkSet { keys } = self.get(&self.list).await?;
             Ok((issuer, keys))
         };
-        match asked.await {
+        let answered = asked.await;
+        // From here on, for those who waited must not ask one after the other.
+        known.asked = Some(self.clock.now());
+        match answered {
             Ok((issuer, keys)) => {
-                *known = Known { issuer, keys, since: Some(now), asked: Some(now), trouble: None };
+                *known = Known { issuer, keys, since: Some(now), asked: known.asked, trouble: None };
                 Ok(())
             }
             Err(why) => {
@@ -137,5 +139,33 @@ impl Known {
             let signs = matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));
             signs && key.common.key_id.as_deref() == Some(kid)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::outgoing::Roots;
+
+    /// Longer than it takes until GitLab may be asked again.
+    const SILENT: Duration = Duration::from_millis(ASKED.unsigned_abs() + 200);
+
+    #[tokio::test]
+    async fn those_who_wait_for_a_gitlab_that_is_silent_do_not_ask_it_one_after_the_other() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let keys = Keys::new(&url, SILENT, &Roots::default(), Clock).unwrap();
+        let asked = tokio::join!(keys.find("one"), keys.find("two"), keys.find("three"));
+        for answer in [asked.0, asked.1, asked.2] {
+            assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+        }
+        let mut calls = 0;
+        while tokio::time::timeout(Duration::from_millis(100), listener.accept()).await.is_ok() {
+            calls += 1;
+        }
+        assert_eq!(calls, 1, "one asks for all");
     }
 }

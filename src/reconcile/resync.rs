@@ -40,6 +40,7 @@ pub(super) async fn run(parts: &Parts, interval: Duration, retention: Retention,
             tracing::warn!(%error, "the resync could not be begun");
         }
         sweep::run(parts).await;
+        parts.uploads.tidy(&parts.store, parts.clock.now()).await;
         match parts.store.prune(retention, parts.clock.now()).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "pruned"),

@@ -27,3 +27,15 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     // A preview's name takes up to 63 characters and a dot of the 253 that DNS allows.
     if labels && lower.len() <= 189 { Ok(lower) } else { Err(String::from("is no host name")) }
 }
+
+/// Which of these addresses would be answered as that of a preview, and not by greenroom's own routes.
+pub(super) fn among_previews(domain: &str, urls: &[(&str, &Url)]) -> Option<String> {
+    let is_below =
+        |host: &str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let (name, host) =
+        urls.iter().find_map(|(name, url)| Some((name, url.host_str().filter(|host| is_below(host))?)))?;
+    Some(format!(
+        "{name} leads to {host}, which is among the previews (GREENROOM_PREVIEW_DOMAIN is {domain}): neither webhooks nor \
+         the API are answered there; give previews a domain that holds nothing else"
+    ))
+}

@@ -252,7 +252,7 @@ impl Reader {
                 None
             }
         };
-        let id_token = variables.greenroom_id_token.clone().map(SecretString::from);
+        let id_token = variables.greenroom_id_token.as_deref().map(|token| SecretString::from(token.trim()));
         if id_token.is_none() {
             let remedy = "give the job `id_tokens: {GREENROOM_ID_TOKEN: {aud: <the server's URL>}}`, as the include does";
             self.problem("GREENROOM_ID_TOKEN", "is not set", remedy);

@@ -40,7 +40,7 @@ pub use secret_file::{Secret, SecretFile};
 
 use crate::outgoing::Roots;
 use crate::preview::CommitStatusMode;
-use address::{domain, gitlab_base, web_url};
+use address::{among_previews, domain, gitlab_base, web_url};
 use layer::{Layers, Value};
 
 /// What `serve` runs with.
@@ -196,7 +196,7 @@ pub fn client_settings(
         (None, Some(value)) => reader.parse(&value, "use the base URL of a running greenroom", web_url),
         (None, None) => default.or_else(|| Url::parse("http://localhost:8080").ok()),
     };
-    let token = reader.layers.get("api_token").map(|value| SecretString::from(value.text)).or(token);
+    let token = reader.layers.get("api_token").as_ref().map(self::token).or(token);
     let roots = reader.roots();
     match (server, roots) {
         (Some(mut server), Some(roots)) if reader.problems.is_empty() => {
@@ -314,7 +314,12 @@ impl Reader {
         let data_dir = data_dir?;
         let public = public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
         let job_audience = self.layers.get("job_audience").map(|value| value.text).or(public);
-        let warnings = self.warnings(listen?, public_url.as_ref()?);
+        let urls = [
+            ("GREENROOM_PUBLIC_URL", public_url.as_ref()?),
+            ("GREENROOM_WEBHOOK_URL", webhook_url.as_ref()?),
+        ];
+        let mut warnings = self.warnings(listen?, urls[0].1);
+        warnings.extend(among_previews(preview_domain.as_ref()?, &urls));
         Some(Settings {
             listen: listen?,
             public_url: public_url?,
@@ -340,7 +345,7 @@ impl Reader {
             resync_interval: resync_interval?,
             unseen_after: unseen_after?,
             brake_settle: brake_settle?,
-            api_token: self.layers.get("api_token").map(|value| SecretString::from(value.text)),
+            api_token: self.layers.get("api_token").as_ref().map(token),
             instance,
             password_key: self.layers.get("password_key").map(|value| SecretString::from(value.text)),
             keep_deliveries: keep_deliveries?,
@@ -354,7 +359,7 @@ impl Reader {
 
     fn gitlab_token(&mut self) -> Option<SecretString> {
         self.required("gitlab_token", "create an access token with scope `api` and role Developer")
-            .map(|value| SecretString::from(value.text))
+            .map(|value| token(&value))
     }
 
     fn artifact_max_bytes(&mut self) -> Option<u64> {
@@ -478,6 +483,11 @@ impl Reader {
             Ok(length)
         })
     }
+}
+
+/// A token as it is sent: a variable may have got the end of the line that it was copied with, which no header can hold.
+fn token(value: &Value) -> SecretString {
+    SecretString::from(value.text.trim())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the layers come to, and what is said of mistakes.
 
 use insta::assert_snapshot;
+use secrecy::ExposeSecret;
 
 use super::*;
 
@@ -59,6 +60,29 @@ fn what_is_most_likely_not_meant_is_warned_of() {
 }
 
 #[test]
+fn an_address_among_the_previews_is_warned_of() {
+    for (public, domain, warned) in [
+        ("https://greenroom.example.com", "example.com", true),
+        ("https://preview.example.com", "preview.example.com", true),
+        ("https://greenroom.example.com", "preview.greenroom.example.com", false),
+        ("https://greenroom.example.com", "room.example.com", false),
+    ] {
+        let settings =
+            load(&format!("{ENOUGH}public_url = '{public}'\npreview_domain = '{domain}'\n")).unwrap();
+        let told = settings.warnings.join("\n");
+        assert_eq!(told.contains("is among the previews"), warned, "{public} {domain}: {told}");
+    }
+}
+
+#[test]
+fn a_token_is_sent_without_the_end_of_its_line() {
+    let padded = ENOUGH.replace("'t'", "\" glpat-secret\\n\"");
+    let settings = load(&format!("{padded}api_token = \"hush\\r\\n\"\n")).unwrap();
+    assert_eq!(settings.gitlab_token.expose_secret(), "glpat-secret");
+    assert_eq!(settings.api_token.unwrap().expose_secret(), "hush");
+}
+
+#[test]
 fn secrets_are_never_printed() {
     let settings = load(&ENOUGH.replace("'t'", "'glpat-secret'").replace("'s'", "'hush-hush'")).unwrap();
     let printed = format!("{settings:?}");
@@ -85,7 +109,7 @@ fn of_several_tables_the_later_one_wins_for_each_key() {
     let shown = |path: &str| {
         let project = settings.project(path);
         let token = project.gitlab_token_file.value.as_ref().map(|file| {
-            assert_eq!(secrecy::ExposeSecret::expose_secret(&file.token), "glpat-of-team-a");
+            assert_eq!(file.token.expose_secret(), "glpat-of-team-a");
             "token"
         });
         let commit_status = &project.commit_status;

@@ -38,6 +38,8 @@ mod previews;
 mod removals;
 mod work;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -296,9 +298,36 @@ fn sqlite_file(url: &str) -> Result<String, Error> {
         }
         _ => {}
     }
-    Ok(match url.split_once('?') {
+    let url = match url.split_once('?') {
         None => format!("{url}?mode=rwc"),
         Some((_, options)) if options.contains("mode=") => url.to_owned(),
         Some(_) => format!("{url}&mode=rwc"),
-    })
+    };
+    if url.contains("mode=rwc") {
+        // SQLite would let everybody on this machine read it, and gives the files beside it the rights of this one. What goes wrong
+        // here it tells itself.
+        let _ = OpenOptions::new().append(true).create(true).mode(0o600).open(file);
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_on_this_machine_reads_a_new_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("greenroom.db").display());
+        let store = Store::open(&url).await.unwrap();
+        store.remember("password_key", "hush").await.unwrap();
+        let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
+        assert!(files.len() > 1, "there is a log beside it: {files:?}");
+        for file in files {
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{} has {mode:o}", file.path().display());
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use actix_web::dev::Payload;
+use actix_web::http::Version;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use actix_web::{FromRequest, HttpRequest, web};
 use secrecy::{ExposeSecret, SecretString};
@@ -51,7 +52,7 @@ impl FromRequest for Operator {
             Some(token) => has_token(request.headers(), token)
                 .then_some(())
                 .ok_or("send the API token as `Authorization: Bearer …`"),
-            None => is_local(request.peer_addr().map(|peer| peer.ip()), request.headers())
+            None => is_local(request.peer_addr().map(|peer| peer.ip()), request.version(), request.headers())
                 .then_some(())
                 .ok_or("without GREENROOM_API_TOKEN this answers on loopback only, and not through a proxy"),
         };
@@ -77,10 +78,12 @@ fn has_token(headers: &HeaderMap, token: &SecretString) -> bool {
 }
 
 /// A peer on this machine that names this machine: a page from elsewhere in somebody's browser names another host, and
-/// a proxy leaves its traces.
-fn is_local(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
-    let proxied =
-        headers.keys().any(|name| name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-"));
+/// a proxy leaves its traces. Nginx that was told nothing else names us as the host and adds no header, but speaks HTTP/1.0.
+fn is_local(peer: Option<IpAddr>, version: Version, headers: &HeaderMap) -> bool {
+    let is_trace = |name: &str| {
+        matches!(name, "forwarded" | "via" | "x-real-ip" | "x-client-ip") || name.starts_with("x-forwarded-")
+    };
+    let proxied = version == Version::HTTP_10 || headers.keys().any(|name| is_trace(name.as_str()));
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -122,10 +125,14 @@ mod tests {
             (here, vec![], false),
             (here, vec![("host", "localhost"), ("x-forwarded-for", "10.0.0.1")], false),
             (here, vec![("host", "localhost"), ("forwarded", "for=10.0.0.1")], false),
+            (here, vec![("host", "localhost"), ("x-real-ip", "10.0.0.1")], false),
+            (here, vec![("host", "localhost"), ("via", "1.1 proxy")], false),
             (Some([10, 0, 0, 1].into()), vec![("host", "localhost")], false),
             (None, vec![("host", "localhost")], false),
         ] {
-            assert_eq!(is_local(peer, &headers(&given)), allowed, "{peer:?} {given:?}");
+            let headers = headers(&given);
+            assert_eq!(is_local(peer, Version::HTTP_11, &headers), allowed, "{peer:?} {given:?}");
+            assert!(!is_local(peer, Version::HTTP_10, &headers), "as a proxy speaks: {given:?}");
         }
     }
 

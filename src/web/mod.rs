@@ -14,9 +14,9 @@ mod jobs;
 mod plan;
 mod previews;
 mod problem;
+mod ready;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, Route, guard, web};
@@ -25,6 +25,7 @@ pub use access::ApiToken;
 use access::Operator;
 pub use jobs::{Follower, JobDesk, Wanted};
 pub use problem::Problem;
+pub use ready::Readiness;
 
 use crate::clock::Clock;
 use crate::preview::{EngineKind, Preview, State};
@@ -39,6 +40,8 @@ pub type Counters = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 pub struct Api {
     /// Deliveries, queue, previews.
     pub store: Store,
+    /// Whether the store answers, as it is being found out.
+    pub readiness: Readiness,
     /// The time.
     pub clock: Clock,
     /// Bearer token that is asked for, if any.
@@ -83,7 +86,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .app_data(web::PathConfig::default().error_handler(|error, _| not_read(&error)))
         .app_data(web::QueryConfig::default().error_handler(|error, _| not_read(&error)))
         .service(at("/livez", get().to(livez)))
-        .service(at("/readyz", get().to(readyz)))
+        .service(at("/readyz", get().to(ready::readyz)))
         .service(at("/metrics", get().to(metrics)))
         .service(at("/api/v1/deliveries/{id}", get().to(deliveries::one)))
         .service(at("/api/v1/health", get().to(health::health)))
@@ -114,23 +117,6 @@ pub async fn unclear_host() -> HttpResponse {
 
 async fn livez() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n")
-}
-
-/// How long a store may take to be called ready; whoever asks does so again soon.
-const READY: Duration = Duration::from_secs(2);
-
-async fn readyz(api: web::Data<Api>) -> HttpResponse {
-    let answer = tokio::time::timeout(READY, api.store.ready()).await;
-    let Ok(answer) = answer else {
-        return Problem::unavailable("the store does not answer in time").response();
-    };
-    match answer {
-        Ok(()) => HttpResponse::Ok().content_type(ContentType::plaintext()).body("ok\n"),
-        Err(error) => {
-            tracing::warn!(%error, "not ready");
-            Problem::unavailable("the store does not answer").response()
-        }
-    }
 }
 
 async fn metrics(_: Operator, api: web::Data<Api>) -> Result<HttpResponse, Problem> {

@@ -1,6 +1,8 @@
 //! One extractor from a request to a verified, typed delivery. There is no other way to one, so no route can forget to
 //! verify; and it is *one*, because actix runs the extractors of a route concurrently.
 
+use std::time::Duration;
+
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
@@ -10,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::future::LocalBoxFuture;
 use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
 
 use super::hint::{self, Meaning};
 use super::intake::{Intake, Outcome};
@@ -18,6 +21,9 @@ use crate::store::Delivery;
 
 /// The largest body GitLab sends.
 pub(super) const LARGEST_BODY: usize = 25 * 1024 * 1024;
+
+/// How long a body may take; GitLab itself gives up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Room made for a body before any of it came, at most.
 const USUAL_BODY: usize = 64 * 1024;
@@ -78,7 +84,7 @@ async fn receive(
 ) -> Result<VerifiedDelivery, Rejection> {
     let secrets = intake.secrets();
     let proof = secrets.proof(headers, intake.clock.now().div_euclid(1000))?;
-    let body = body(headers, payload).await?;
+    let body = timeout(PATIENCE, body(headers, payload)).await.map_err(|_| Rejection::Slow)??;
     secrets.check(&proof, headers, &body)?;
 
     let event = headers.get("x-gitlab-event").and_then(|event| event.to_str().ok()).unwrap_or("none");
@@ -132,6 +138,9 @@ pub enum Rejection {
     /// The body could not be read to its end.
     #[error("the body ended early: {0}")]
     Interrupted(#[from] PayloadError),
+    /// The body did not come in time.
+    #[error("the body did not come within {} s", PATIENCE.as_secs())]
+    Slow,
     /// The route is there without its [`Intake`].
     #[error("this server is not set up to take webhooks")]
     NoIntake,
@@ -142,7 +151,7 @@ impl Rejection {
         match self {
             Self::Refused(_) => Some(Outcome::Refused),
             Self::TooLarge => Some(Outcome::TooLarge),
-            Self::Interrupted(_) => Some(Outcome::Interrupted),
+            Self::Interrupted(_) | Self::Slow => Some(Outcome::Interrupted),
             Self::NoIntake => None,
         }
     }
@@ -154,6 +163,7 @@ impl ResponseError for Rejection {
             Self::Refused(_) => StatusCode::UNAUTHORIZED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Interrupted(_) => StatusCode::BAD_REQUEST,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::NoIntake => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

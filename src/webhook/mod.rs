@@ -27,6 +27,7 @@
 //! | 200 | stored, and nothing is to be done: irrelevant, not served here, of an unknown kind, or unreadable |
 //! | 401 | not proven to be from a GitLab that knows our secret |
 //! | 405 | not a POST |
+//! | 408 | the body did not come within half a minute |
 //! | 413 | over 25 MiB |
 //! | 503 | the store is down, or slower than GitLab waits; a resend is recognised if it was kept after all |
 //!

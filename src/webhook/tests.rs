@@ -1,11 +1,12 @@
 //! Conversations with the route, over a real store.
 
 use actix_web::body::MessageBody;
-use actix_web::dev::ServiceResponse;
+use actix_web::dev::{Payload, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_LENGTH, RETRY_AFTER};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use actix_web::{App, web};
+use actix_web::{App, FromRequest, ResponseError, web};
+use futures::StreamExt;
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -206,4 +207,18 @@ async fn secrets_can_be_changed_while_the_server_runs() {
     assert_eq!(server.status(with_token("a", MERGE_REQUEST)).await, 401);
     let changed = with_token("a", MERGE_REQUEST).insert_header(("X-Gitlab-Token", "new"));
     assert_eq!(server.status(changed).await, 202);
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up() {
+    let server = Server::start().await;
+    tokio::time::pause();
+    let request = TestRequest::default()
+        .app_data(server.intake.clone())
+        .insert_header(("X-Gitlab-Token", TOKEN))
+        .to_http_request();
+    let mut payload = Payload::Stream { payload: futures::stream::pending().boxed_local() };
+    let rejection = VerifiedDelivery::from_request(&request, &mut payload).await.unwrap_err();
+    assert_eq!(rejection.status_code(), StatusCode::REQUEST_TIMEOUT, "{rejection}");
+    assert_eq!(server.counts(), [("interrupted", 1)]);
 }

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::support::{
     free_address,
-    gitlab::BOT,
     registry::Registry,
     tls::{Authority, Proxy, TlsFront},
     world::World,
@@ -29,22 +28,11 @@ async fn doctor(world: &World, args: &[&str], settings: &[(&str, &str)]) -> (i32
     world.greenroom.ask(&[&["doctor", "--server", &server], args].concat(), settings).await
 }
 
-/// GitLab keeps the project's images at this host from now on.
-async fn has_images_at(world: &World, host: &str) {
-    let url = world.gitlab.url().join("/api/v4/projects/42").unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = client.get(url).header("PRIVATE-TOKEN", BOT).send().await.unwrap();
-    let mut project: Value = answer.error_for_status().unwrap().json().await.unwrap();
-    project["container_registry_image_prefix"] = json!(format!("{host}/acme/web"));
-    world.wire.heal();
-    world.wire.on("GET", "*/projects/42").always().answer(200, &[], &project.to_string());
-}
-
 /// A registry with the project's images, which everybody may see.
 async fn public_registry(world: &World) -> Registry {
     let registry = Registry::start().await;
     registry.make_public("acme/web");
-    has_images_at(world, &registry.host()).await;
+    world.has_images_at(&registry.host()).await;
     registry
 }
 
@@ -101,12 +89,12 @@ async fn a_registry_that_cannot_be_asked_is_found() {
     let doctor = async || doctor(&world, &[], &[]).await.1;
     // GitLab knows nobody here by our token.
     let registry = Registry::start().await;
-    has_images_at(&world, &registry.host()).await;
+    world.has_images_at(&registry.host()).await;
     let told = doctor().await;
     assert!(told.contains("images of `acme/web` cannot be looked for: the registry"), "{told}");
     assert!(told.contains("does not let greenroom see it"), "{told}");
     let nobody = free_address().to_string();
-    has_images_at(&world, &nobody).await;
+    world.has_images_at(&nobody).await;
     let told = doctor().await;
     assert!(told.contains(&format!("the registry {nobody} did not answer")), "{told}");
 

@@ -19,7 +19,10 @@ pub(super) struct Packed {
     pub(super) bytes: u64,
 }
 
-/// Packs what is in the folder, links and special files excepted, which are refused.
+/// What a checkout keeps for Git: all of the history, and in a job the address it came from, with the job's token in it.
+const GIT: &str = ".git";
+
+/// Packs what is in the folder, links and special files excepted, which are refused, and what Git keeps, which nobody meant.
 pub(super) fn pack(folder: &Path) -> Result<Packed, Failure> {
     let files = files(folder)?;
     if files.is_empty() {
@@ -49,6 +52,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     while let Some(at) = folders.pop() {
         for entry in fs::read_dir(&at).map_err(|error| cannot_read(&at, error))? {
             let entry = entry.map_err(|error| cannot_read(&at, error))?;
+            if entry.file_name() == GIT {
+                continue;
+            }
             let kind = entry.file_type().map_err(|error| cannot_read(&entry.path(), error))?;
             if kind.is_dir() {
                 folders.push(entry.path());
@@ -90,6 +96,18 @@ mod tests {
         let archive = zip::ZipArchive::new(File::open(one.file.path()).unwrap()).unwrap();
         let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
         assert_eq!(names, ["a b.txt", "index.html", "js/app.js"]);
+    }
+
+    #[test]
+    fn what_git_keeps_stays_in_the_job() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".git", "docs"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for name in ["index.html", ".gitignore", ".git/config", "docs/.git"] {
+            fs::write(folder.path().join(name), "https://gitlab-ci-token:hush@gitlab.example.com").unwrap();
+        }
+        assert_eq!(pack(folder.path()).ok().unwrap().files, 2);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -309,26 +309,18 @@ fn named(merge_requests: &[u64]) -> String {
 pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
     let job = Job::new(flags).await?;
     let section = job.log.open("greenroom_stop", "Taking the preview away");
-    let answer = job.stop().await?;
-    let (end, shown) = if answer["name"].is_null() {
-        let reason = String::from("there is no preview to stop");
-        let end = End {
-            outcome: Outcome::Done,
-            reason,
-            state: String::from("stopped"),
-            name: None,
-            url: None,
-            took_ms: None,
-            checks: Vec::new(),
-        };
-        (
-            end,
-            serde_json::json!({ "outcome": "done", "state": "stopped", "reason": "there is no preview to stop" }),
-        )
-    } else {
-        job.follow(&answer).await?
-    };
+    let stopped = ask_and_follow(&job).await;
     job.log.close(section);
+    let (end, shown) = stopped?;
     job.log.outcome(&end, "the preview is gone");
     job.leave(&end, &shown)
+}
+
+async fn ask_and_follow(job: &Job) -> Result<(End, Value), Failure> {
+    let answer = job.stop().await?;
+    if !answer["name"].is_null() {
+        return job.follow(&answer).await;
+    }
+    let shown = json!({ "outcome": "done", "state": "stopped", "reason": "there is no preview to stop" });
+    Ok((serde_json::from_value(shown.clone())?, shown))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::redirect::Policy;
 use reqwest::{Body, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -15,6 +15,7 @@ use url::Url;
 
 use super::archive::Packed;
 use crate::cli::Failure;
+use crate::cli::client::elsewhere;
 use crate::outgoing::{Outgoing, certificate_refused};
 use crate::settings::ServerAccess;
 
@@ -107,11 +108,9 @@ impl Server {
         if status.is_success() {
             return Ok(answer);
         }
-        if let Some(to) = answer.headers().get(LOCATION).filter(|_| status.is_redirection()) {
-            let to = String::from_utf8_lossy(to.as_bytes());
+        if let Some(why) = elsewhere(server, &answer) {
             return Err(Failure::Failed(anyhow!(
-                "{server} sends elsewhere, to `{to}`: set GREENROOM_SERVER (the include's input `server`) to where greenroom \
-                 itself answers"
+                "{why}: set GREENROOM_SERVER (the include's input `server`) to where greenroom itself answers"
             )));
         }
         let body: Value = answer.json().await.unwrap_or_default();

@@ -5,7 +5,8 @@
 //! that a header says of a size is believed.
 //!
 //! Only what lies below the folder to serve must be plain files: links elsewhere, as in `node_modules/.bin`, are never
-//! unpacked and harm nobody. Paths are checked everywhere, for they decide what lies below it.
+//! unpacked and harm nobody. Paths are checked everywhere, for they decide what lies below it. What a checkout keeps for Git
+//! (`.git`) is left out: all of the history, and maybe a token, are no part of a site.
 //!
 //! The folder it unpacks to is new and empty, and only folders and files that did not exist are made in it, so that no
 //! link can be followed. Files are `0644` and folders `0755` (less the umask), whatever the archive says.
@@ -175,6 +176,9 @@ fn plan<R: Read + Seek>(zip: &ZipArchive<R>, root: &EntryPath, limits: &Limits) 
             }
             continue;
         };
+        if inner.names().any(|name| name == ".git") {
+            continue;
+        }
         match kind(entry) {
             Kind::Special(what) => return Err(Refusal::Special(shown(), what).into()),
             Kind::Folder => {

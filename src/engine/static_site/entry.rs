@@ -63,7 +63,12 @@ impl EntryPath {
 
     /// The first name.
     pub(super) fn top(&self) -> &str {
-        self.0.split('/').next().unwrap_or_default()
+        self.names().next().unwrap_or_default()
+    }
+
+    /// Every name in it, the outermost first.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
     }
 
     /// This path as seen from `root`; empty for `root` itself, `None` when it lies elsewhere.

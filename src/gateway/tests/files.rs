@@ -135,4 +135,6 @@ async fn an_empty_file_is_a_file() {
     assert_eq!((answer.status, answer.body.as_str()), (200, ""));
     let ranged = bench.ask(TestRequest::get().insert_header(("range", "bytes=0-0"))).await;
     assert_eq!((ranged.status, ranged.header("content-range")), (416, Some("bytes */0")));
+    let tail = bench.ask(TestRequest::get().insert_header(("range", "bytes=-5"))).await;
+    assert_eq!((tail.status, tail.header("content-range"), tail.body.as_str()), (200, None, ""));
 }

@@ -13,8 +13,6 @@
 mod caller;
 mod events;
 
-use std::time::{Duration, SystemTime};
-
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -106,7 +104,7 @@ async fn deploy(
     }
     let admitted = desk.jobs.admit_deploy(&claims, &named.iids()?).await?;
     let upload = if sends.is_some() {
-        sweep(&desk).await;
+        desk.uploads.tidy(&desk.jobs.store, desk.clock.now()).await;
         Some(desk.uploads.receive(body).await?)
     } else {
         None
@@ -145,18 +143,6 @@ async fn preview(
     match desk.jobs.admit_stop(&caller.0, &named.iids()?).await? {
         Some(key) => previews::show(&api, key).await,
         None => Err(Problem::not_found("the job's pipeline is that of a tag, and tags have no preview")),
-    }
-}
-
-/// Removes archives that no order names any more. What cannot be removed now is removed another time.
-async fn sweep(desk: &JobDesk) {
-    let age = Duration::from_millis(desk.clock.now().unsigned_abs());
-    let swept = match desk.jobs.store.uploads().await {
-        Ok(named) => desk.uploads.sweep(&named, SystemTime::UNIX_EPOCH + age),
-        Err(_) => return,
-    };
-    if let Err(error) = swept {
-        tracing::warn!(%error, "old uploads cannot be removed");
     }
 }
 

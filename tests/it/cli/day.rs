@@ -10,7 +10,7 @@ use insta::{assert_snapshot, with_settings};
 use serde_json::Value;
 
 use super::{Shell, ask, child, shown};
-use crate::support::{PATIENCE, gitlab::Gitlab, until, world::World};
+use crate::support::{PATIENCE, gitlab::Gitlab, until, wire::Wire, world::World};
 
 /// What changes from run to run.
 const FILTERS: [(&str, &str); 6] = [
@@ -139,4 +139,18 @@ async fn what_is_not_known_cannot_be_stopped() {
         assert!(stderr.contains("no preview of merge request 42!9 is known"), "{stderr}");
     }
     world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_server_that_sends_elsewhere_has_done_nothing_and_that_is_told() {
+    let wire = Wire::to(&"http://localhost".parse().unwrap()).await;
+    let server = wire.url().to_string();
+    let to = format!("{server}api/v1/brake");
+    wire.on("POST", "*").always().answer(301, &[("location", &to)], "");
+    // To follow would be to look only, and to tell of it as if it had been done.
+    let held = r#"{"engaged":true,"held":4,"live":4,"removals":[{"project_path":"acme/web","mr_iid":7}]}"#;
+    wire.on("GET", "*").always().answer(200, &[("content-type", "application/json")], held);
+    let (code, stdout, stderr) = ask(&["brake", "--release", "--server", &server]).await;
+    assert_eq!((code, &*stdout), (1, ""), "{stderr}");
+    assert!(stderr.contains(&format!("sends elsewhere, to `{to}`: use `--server`")), "{stderr}");
 }

@@ -1,6 +1,9 @@
 //! Jobs that are not told how their deploy comes out, and what they leave behind all the same.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use quick_junit::{NonSuccessKind, Report, TestCaseStatus};
 use serde_json::{Value, json};
@@ -11,7 +14,7 @@ use tokio::{
 use url::Url;
 
 use super::{Ended, site};
-use crate::support::{wire::Wire, world::World};
+use crate::support::{PATIENCE, until, wire::Wire, world::World};
 
 /// Runs a deploy in a job with these variables on top; how it ended, and the only test case of its report.
 async fn deploys(
@@ -215,6 +218,32 @@ async fn a_folder_that_is_larger_than_an_artifact_may_be_is_refused() {
         0,
         "nothing stays of it"
     );
+}
+
+#[tokio::test]
+async fn the_section_of_a_stop_ends_however_it_comes_out() {
+    let world = World::start().await;
+    a_job(&world).await;
+    let output = world.verb_command(&["stop"], 1, "nonsense").output().await.unwrap();
+    let ended = Ended::of(output, "nothing".as_ref());
+    assert_eq!(ended.code, 1, "{}", ended.all());
+    assert!(
+        ended.stdout.contains("section_end:") && ended.stdout.contains("greenroom_stop"),
+        "{}",
+        ended.all()
+    );
+}
+
+#[tokio::test]
+async fn an_archive_that_no_order_names_goes_though_no_other_comes() {
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    let uploads = world.greenroom.data().join("uploads");
+    let [old, young] = ["0", "1"].map(|digit| uploads.join(format!("{}.zip", digit.repeat(64))));
+    fs::write(&young, "PK").unwrap();
+    let left = fs::File::create(&old).unwrap();
+    left.set_modified(SystemTime::now() - Duration::from_hours(2)).unwrap();
+    until("it is gone", PATIENCE, || async { (!old.exists()).then_some(()) }).await;
+    assert!(young.exists(), "its job may be about to ask");
 }
 
 #[tokio::test]

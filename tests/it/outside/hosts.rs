@@ -129,6 +129,9 @@ async fn who_names_no_host_or_two_is_not_guessed_at() {
     assert_eq!(say(&["GET /livez HTTP/1.1"]).await.0, 400);
     assert_eq!(say(&["GET /livez HTTP/1.0"]).await, health);
     assert_eq!(say(&["GET /metrics HTTP/1.0"]).await.0, 401);
+    // What Nginx sends on that was told nothing but where to.
+    assert_eq!(say(&["GET /metrics HTTP/1.0", "Host: localhost"]).await.0, 401);
+    assert_eq!(say(&["GET /metrics HTTP/1.1", "Host: localhost"]).await.0, 200);
     assert_eq!(say(&["GET / HTTP/1.0"]).await.0, 404);
     assert_eq!(say(&["GET /livez HTTP/1.0", preview]).await, own);
 

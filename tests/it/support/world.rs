@@ -56,6 +56,18 @@ impl World {
         .await;
         world
     }
+
+    /// GitLab keeps the project's images at this host from now on, and nothing else is out of the ordinary. Greenroom asks once.
+    pub async fn has_images_at(&self, host: &str) {
+        let path = format!("/api/v4/projects/{}", Gitlab::PROJECT);
+        let url = self.gitlab.url().join(&path).unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.get(url).header("PRIVATE-TOKEN", BOT).send().await.unwrap();
+        let mut project: Value = answer.error_for_status().unwrap().json().await.unwrap();
+        project["container_registry_image_prefix"] = format!("{host}/acme/web").into();
+        self.wire.heal();
+        self.wire.on("GET", &path).always().answer(200, &[], &project.to_string());
+    }
 }
 
 /// A world in which greenroom was not started yet.

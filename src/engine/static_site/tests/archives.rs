@@ -168,3 +168,23 @@ async fn modes_are_made_plain() {
     assert_eq!(mode("bin/run") & 0o7700, 0o600);
     assert_eq!(mode("bin") & 0o7700, 0o700);
 }
+
+#[tokio::test]
+async fn what_git_keeps_is_no_part_of_a_site() {
+    let mut bench = Bench::new();
+    let config = ".git/config";
+    let files = [
+        INDEX,
+        (".gitignore", "x"),
+        (config, "https://ci:hush@gitlab.example.com"),
+        ("sub/.git", "x"),
+        ("sub/a", "x"),
+    ];
+    let order = bench.order(&web(), 'a', &zip(&files));
+    bench.run(order).await;
+    let site = bench.engine.site(&web()).unwrap();
+    let served = [INDEX.0, ".gitignore", "sub/a", config, "sub/.git"].map(|path| site.file(path).is_some());
+    assert_eq!(served, [true, true, true, false, false]);
+    assert!(!site.root().join(".git").exists());
+    assert!(Bench::new().refused(&zip(&[(config, "x")])).await.contains("index.html"));
+}
