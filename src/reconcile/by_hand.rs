@@ -33,7 +33,9 @@ pub(super) async fn notice(
         Some(EnvironmentState::Stopped) if record.environment_seen && record.sha != now.sha => {
             apply::unless_refused(parts.reporter.renew_environment(record).await)?;
         }
-        Some(EnvironmentState::Stopped) if record.environment_seen => {
+        // A stop job that cannot run must hold nothing up.
+        Some(EnvironmentState::Stopping) if reopened || record.sha != now.sha => {}
+        Some(EnvironmentState::Stopped | EnvironmentState::Stopping) if record.environment_seen => {
             record.hold =
                 Some(Hold { sha: now.sha.clone(), since: parts.clock.now(), origin: HoldOrigin::Gitlab });
         }

@@ -9,7 +9,7 @@ use super::controller::Parts;
 use super::desired::{Decision, HeadFact};
 use super::look::Error;
 use super::{elsewhere, observe, sleep};
-use crate::preview::{HoldOrigin, JobOrder, MergeRequest, Preview, PreviewKey};
+use crate::preview::{HoldOrigin, JobOrder, MergeRequest, Preview, PreviewKey, ProjectId};
 use crate::render::{ProjectFile, WaitFor, Workload};
 use crate::store::KeptOrder;
 
@@ -80,13 +80,16 @@ pub(super) async fn leave_to_jobs(
         // Nothing else deploys those at all.
         return Ok(false);
     }
-    let project = key.project_id;
-    let usual = parts.store.has_orders(project).await? || elsewhere::is_usual(parts, project).await?;
-    let waits = order.is_none() && usual;
+    let waits = order.is_none() && are_usual(parts, key.project_id).await?;
     if waits {
         file.wait_for = WaitFor::Pipeline;
     }
     Ok(waits)
+}
+
+/// Whether jobs deploy a project's previews.
+pub(super) async fn are_usual(parts: &Parts, project: ProjectId) -> Result<bool, Error> {
+    Ok(parts.store.has_orders(project).await? || elsewhere::is_usual(parts, project).await?)
 }
 
 /// Why nothing comes of an order that [is unfit](is_unfit).

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::controller::Parts;
 use super::look::Error;
-use super::sweep;
+use super::{orders, sweep};
 use crate::gitlab::{EnvironmentState, OpenMergeRequest};
 use crate::preview::{ENVIRONMENT_PREFIX, MR_ENVIRONMENT_PREFIX, ProjectId, WorkKey};
 use crate::store::{Lane, LivePreview, Relisted, Retention};
@@ -111,7 +111,8 @@ pub(super) async fn project(parts: &Parts, project: ProjectId) -> Result<(), Err
     let known = parts.store.listed(project).await?;
     let mut news = compare(&open, &known, &previews);
     if previews.iter().any(|preview| preview.environment.is_some()) {
-        match stopped_environments(parts, project, &previews).await {
+        let by_jobs = orders::are_usual(parts, project).await?;
+        match stopped_environments(parts, project, &previews, by_jobs).await {
             Ok(stopped) => {
                 let by_hand = previews
                     .iter()
@@ -136,19 +137,21 @@ pub(super) async fn project(parts: &Parts, project: ProjectId) -> Result<(), Err
     Ok(())
 }
 
-/// The environments that are stopped; where branches have previews without a merge request, those that are being stopped too:
-/// that a stop job cannot run must hold nothing up.
+/// The environments that are stopped; where jobs deploy, those that are being stopped too: that a stop job cannot run must hold
+/// nothing up.
 async fn stopped_environments(
     parts: &Parts,
     project: ProjectId,
     previews: &[LivePreview],
+    by_jobs: bool,
 ) -> Result<BTreeSet<u64>, crate::gitlab::Error> {
-    let list = |state, search| parts.forge.environments_in(project, state, search);
-    if !previews.iter().any(|preview| preview.key.subject.is_branch()) {
-        return list(EnvironmentState::Stopped, MR_ENVIRONMENT_PREFIX).await;
+    let of_branches = previews.iter().any(|preview| preview.key.subject.is_branch());
+    let search = if of_branches { ENVIRONMENT_PREFIX } else { MR_ENVIRONMENT_PREFIX };
+    let list = |state| parts.forge.environments_in(project, state, search);
+    let mut stopped = list(EnvironmentState::Stopped).await?;
+    if by_jobs || of_branches {
+        stopped.append(&mut list(EnvironmentState::Stopping).await?);
     }
-    let mut stopped = list(EnvironmentState::Stopped, ENVIRONMENT_PREFIX).await?;
-    stopped.append(&mut list(EnvironmentState::Stopping, ENVIRONMENT_PREFIX).await?);
     Ok(stopped)
 }
 

@@ -318,3 +318,25 @@ async fn where_jobs_deploy_webhooks_do_not_and_still_mend_what_jobs_leave() {
     world.shows(first, "by webhook").await;
     world.ends_well().await;
 }
+
+#[tokio::test]
+async fn a_stop_by_hand_counts_although_no_runner_takes_its_stop_job() {
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let job = world.pipeline_with_jobs(mr).await;
+    let folder = site("stays not");
+    let ended = world.job_verb(job.deploy, mr, &["deploy", folder.path().to_str().unwrap()]).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    world.gitlab.act(&format!("jobs/{}", job.deploy), json!({ "status": "success" })).await;
+    world.becomes(mr, "ready").await;
+    world.rests().await;
+    let stopping = world.gitlab.stop_named(&format!("review/mr-{mr}"), false).await;
+    assert_eq!(stopping["state"], "stopping", "{stopping}");
+    let preview = world.becomes(mr, "stopped").await;
+    assert_eq!(preview["reason"], "somebody stopped the environment in GitLab");
+    world.is_gone(mr).await;
+    // The job comes after all, and finds nothing to do.
+    let ended = world.job_verb(job.stop, mr, &["stop"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    world.ends_well().await;
+}
