@@ -13,7 +13,7 @@ use super::{
 };
 use crate::histories::{failed, mishap::heal};
 use crate::jobs::{DEPLOY, STOP, environment, site};
-use crate::support::{PATIENCE, world::World};
+use crate::support::{PATIENCE, until, world::World};
 
 /// Their pipelines are the branch's own, or those of the merge request where one is open.
 const BRANCHES: [(&str, bool); 2] = [("one", false), ("two", true)];
@@ -107,6 +107,11 @@ pub struct Known {
     pub mr: Option<u64>,
     newest: Option<Pipeline>,
     running: Vec<Running>,
+    /// All that its jobs have deployed, or tried to.
+    texts: BTreeSet<String>,
+    /// Whether somebody stopped the environment beside a job that deploys to it. What greenroom makes in its place has no
+    /// deployment of the job's, and GitLab does not stop it with the branch.
+    torn: bool,
     pub of_branch: Place,
     pub of_mr: Place,
 }
@@ -176,6 +181,8 @@ impl Story {
             mr: None,
             newest: None,
             running: Vec::new(),
+            texts: BTreeSet::new(),
+            torn: false,
             of_branch: Place::default(),
             of_mr: Place::default(),
         });
@@ -198,9 +205,7 @@ impl Story {
             Step::Rest => {
                 let healed = heal(&self.world).await;
                 self.say(format!("{healed}, and all is quiet"));
-                if !self.world.greenroom.is_running() {
-                    self.world.greenroom.restart().await;
-                }
+                self.answers().await;
                 self.wait_for_jobs().await;
                 self.world.rests().await;
                 return truth::holds(self).await;
@@ -224,6 +229,18 @@ impl Story {
             }
         }
         Ok(())
+    }
+
+    /// Waits until greenroom answers; one that was killed a moment ago may look alive.
+    async fn answers(&self) {
+        let greenroom = &self.world.greenroom;
+        until("greenroom answers", PATIENCE, || async {
+            if !greenroom.is_running() {
+                greenroom.restart().await;
+            }
+            greenroom.try_get(greenroom.url().authority(), "/livez").await
+        })
+        .await;
     }
 
     /// Does it, if it makes sense now; what was done.
@@ -310,12 +327,15 @@ impl Story {
                 self.world.gitlab.reopen(iid).await;
                 let known = &mut self.known[at];
                 known.blurs();
+                // What was deployed of its head may come back.
+                known.of_mr.fate = Fate::Perhaps;
+                known.of_mr.good.clone_from(&known.texts);
                 Some(format!("!{iid} is reopened"))
             }
             Step::DeleteBranch(_) if exists => {
                 self.world.gitlab.delete_branch(name).await;
                 let known = &mut self.known[at];
-                let certain = known.running.is_empty() && known.of_branch.fate == Fate::Serves;
+                let certain = known.running.is_empty() && known.of_branch.fate == Fate::Serves && !known.torn;
                 // Where the merge request's preview had GitLab's environment of the branch, that is stopped, too.
                 known.of_mr.ends(false);
                 known.of_branch.ends(certain);
@@ -370,6 +390,7 @@ impl Story {
         let verb = verb.arg("--dotenv").arg(home.path().join("greenroom.env")).spawn().unwrap();
         let of_mr = pipeline.of_mr || opened;
         let known = &mut self.known[at];
+        known.texts.insert(text.clone());
         known.place(of_mr).begins(&text);
         if of_mr {
             // It will be replaced by what the job deploys.
@@ -463,6 +484,7 @@ impl Story {
             }
         }
         let known = &mut self.known[at];
+        known.torn |= !known.running.is_empty();
         // What a merge request shows goes with that, not with the environment of its branch.
         let is_its = newest.of_mr == of_mr;
         let certain = ended && is_its && known.running.is_empty() && known.place(of_mr).fate == Fate::Serves;
