@@ -32,14 +32,43 @@ const AT_ONCE: usize = 8;
 /// How long a failing history is made smaller.
 const SHRINKING: Duration = Duration::from_mins(3);
 
-/// Histories of one kind.
-trait Kind: 'static {
+/// A history of one kind as it happens.
+trait Story: Sized + Send + Sync + 'static {
     type Step: Debug + Copy + Send + Sync + 'static;
+
+    /// All is healed, and the world must equal the truth.
+    const REST: Self::Step;
 
     fn histories() -> BoxedStrategy<Vec<Self::Step>>;
 
-    /// Plays one to its end. A failure tells what happened, what is wrong, and greenroom's last words.
-    fn play(steps: &[Self::Step]) -> impl Future<Output = Result<(), String>> + Send;
+    fn begin() -> impl Future<Output = Self> + Send;
+
+    fn happen(&mut self, step: Self::Step) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Whether what certainly serves still does.
+    fn unbroken(&self) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// The world, and what really happened in it, in words.
+    fn end(self) -> (World, Vec<String>);
+}
+
+/// Plays a history to its end. A failure tells what happened, what is wrong, and greenroom's last words.
+async fn play<S: Story>(steps: &[S::Step]) -> Result<(), String> {
+    let mut story = S::begin().await;
+    let mut outcome = Ok(());
+    for step in steps.iter().chain([&S::REST]) {
+        outcome = story.happen(*step).await;
+        if outcome.is_ok() {
+            outcome = story.unbroken().await;
+        }
+        if outcome.is_err() {
+            break;
+        }
+    }
+    let (world, said) = story.end();
+    let outcome = outcome.map_err(|failure| failed(&world, &said, &failure));
+    world.end().await;
+    outcome
 }
 
 fn number(variable: &str, usual: u64) -> u64 {
@@ -47,29 +76,29 @@ fn number(variable: &str, usual: u64) -> u64 {
 }
 
 /// The history of this seed, and its smaller ones.
-fn history<K: Kind>(seed: u64) -> impl ValueTree<Value = Vec<K::Step>> {
+fn history<S: Story>(seed: u64) -> impl ValueTree<Value = Vec<S::Step>> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    K::histories().new_tree(&mut runner).expect("a history")
+    S::histories().new_tree(&mut runner).expect("a history")
 }
 
 /// Plays a history on a task of its own: a panic is a failure like any other.
-async fn outcome<K: Kind>(steps: Vec<K::Step>) -> Result<(), String> {
-    let played = tokio::spawn(async move { K::play(&steps).await });
+async fn outcome<S: Story>(steps: Vec<S::Step>) -> Result<(), String> {
+    let played = tokio::spawn(async move { play::<S>(&steps).await });
     played.await.unwrap_or_else(|panic| Err(format!("{panic}")))
 }
 
 /// The smallest history found that still fails, and how.
-async fn smallest<K: Kind>(seed: u64, failure: String) -> (Vec<K::Step>, String) {
-    let (began, mut tree, mut found) = (Instant::now(), history::<K>(seed), failure);
+async fn smallest<S: Story>(seed: u64, failure: String) -> (Vec<S::Step>, String) {
+    let (began, mut tree, mut found) = (Instant::now(), history::<S>(seed), failure);
     let mut smallest = tree.current();
     if !tree.simplify() {
         return (smallest, found);
     }
     while began.elapsed() < SHRINKING {
-        let goes_on = match outcome::<K>(tree.current()).await {
+        let goes_on = match outcome::<S>(tree.current()).await {
             Err(failure) => {
                 (smallest, found) = (tree.current(), failure);
                 tree.simplify()
@@ -84,12 +113,12 @@ async fn smallest<K: Kind>(seed: u64, failure: String) -> (Vec<K::Step>, String)
 }
 
 /// Plays so many histories of a kind, if nobody asks for more.
-async fn all_end_well<K: Kind>(usual: u64) {
+async fn all_end_well<S: Story>(usual: u64) {
     let (first, count) = (number("GREENROOM_TEST_SEED", 0), number("GREENROOM_TEST_HISTORIES", usual));
     let failures: Vec<(u64, String)> = stream::iter(first..first + count)
         .map(|seed| async move {
-            let failure = outcome::<K>(history::<K>(seed).current()).await.err()?;
-            eprintln!("== seed {seed} fails: {:?}\n{failure}", history::<K>(seed).current());
+            let failure = outcome::<S>(history::<S>(seed).current()).await.err()?;
+            eprintln!("== seed {seed} fails: {:?}\n{failure}", history::<S>(seed).current());
             Some((seed, failure))
         })
         .buffer_unordered(AT_ONCE)
@@ -97,7 +126,7 @@ async fn all_end_well<K: Kind>(usual: u64) {
         .collect()
         .await;
     let Some((seed, failure)) = failures.first().cloned() else { return };
-    let (steps, failure) = smallest::<K>(seed, failure).await;
+    let (steps, failure) = smallest::<S>(seed, failure).await;
     panic!(
         "{} of {count} histories fail; the smallest one found, from seed {seed}: {steps:?}\n{failure}",
         failures.len()

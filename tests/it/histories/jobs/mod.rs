@@ -4,26 +4,10 @@ mod step;
 mod story;
 mod truth;
 
-use proptest::strategy::{BoxedStrategy, Strategy};
-
-use super::{Kind, all_end_well};
-use step::Step;
-
-struct Jobs;
-
-impl Kind for Jobs {
-    type Step = Step;
-
-    fn histories() -> BoxedStrategy<Vec<Step>> {
-        step::history().boxed()
-    }
-
-    fn play(steps: &[Step]) -> impl Future<Output = Result<(), String>> + Send {
-        story::play(steps)
-    }
-}
+use super::all_end_well;
+use story::Story;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_time_the_world_equals_the_truth() {
-    all_end_well::<Jobs>(24).await;
+    all_end_well::<Story>(24).await;
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use proptest::strategy::{BoxedStrategy, Strategy};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Child;
 
 use super::{
-    step::{Branch, Runner, Step},
+    step::{Branch, Runner, Step, history},
     truth,
 };
-use crate::histories::{failed, mishap::heal};
+use crate::histories::{self, mishap::heal};
 use crate::jobs::{DEPLOY, STOP, environment, site};
 use crate::support::{PATIENCE, until, world::World};
 
@@ -147,27 +148,15 @@ pub struct Story {
     count: usize,
 }
 
-/// Plays a history to its end.
-pub async fn play(steps: &[Step]) -> Result<(), String> {
-    let mut story = Story::begin().await;
-    let mut outcome = Ok(());
-    for step in steps.iter().chain([&Step::Rest]) {
-        outcome = story.happen(*step).await;
-        if outcome.is_ok() {
-            outcome = truth::unbroken(&story).await;
-        }
-        if outcome.is_err() {
-            break;
-        }
-    }
-    let outcome = outcome.map_err(|failure| failed(&story.world, &story.said, &failure));
-    let Story { world, known, .. } = story;
-    drop(known);
-    world.end().await;
-    outcome
-}
+impl histories::Story for Story {
+    type Step = Step;
 
-impl Story {
+    const REST: Step = Step::Rest;
+
+    fn histories() -> BoxedStrategy<Vec<Step>> {
+        history().boxed()
+    }
+
     async fn begin() -> Self {
         let settings = [
             ("GREENROOM_PROJECTS", "acme/web"),
@@ -187,10 +176,6 @@ impl Story {
             of_mr: Place::default(),
         });
         Self { world, known: known.into(), said: Vec::new(), count: 0 }
-    }
-
-    fn say(&mut self, what: impl Into<String>) {
-        self.said.push(format!("{:2}. {}", self.count, what.into()));
     }
 
     async fn happen(&mut self, step: Step) -> Result<(), String> {
@@ -229,6 +214,20 @@ impl Story {
             }
         }
         Ok(())
+    }
+
+    async fn unbroken(&self) -> Result<(), String> {
+        truth::unbroken(self).await
+    }
+
+    fn end(self) -> (World, Vec<String>) {
+        (self.world, self.said)
+    }
+}
+
+impl Story {
+    fn say(&mut self, what: impl Into<String>) {
+        self.said.push(format!("{:2}. {}", self.count, what.into()));
     }
 
     /// Waits until greenroom answers; one that was killed a moment ago may look alive.

@@ -4,32 +4,17 @@ mod step;
 mod story;
 mod truth;
 
-use proptest::strategy::{BoxedStrategy, Strategy};
-
-use super::{Kind, all_end_well, mishap::Mishap::Kill};
+use super::{all_end_well, mishap::Mishap::Kill, play};
 use step::Step::{self, Meanwhile, Open, Push, Rest, StopByHand, Succeed};
-
-struct Webhooks;
-
-impl Kind for Webhooks {
-    type Step = Step;
-
-    fn histories() -> BoxedStrategy<Vec<Step>> {
-        step::history().boxed()
-    }
-
-    fn play(steps: &[Step]) -> impl Future<Output = Result<(), String>> + Send {
-        story::play(steps)
-    }
-}
+use story::Story;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_time_the_world_equals_the_truth() {
-    all_end_well::<Webhooks>(32).await;
+    all_end_well::<Story>(32).await;
 }
 
 async fn plays(steps: &[Step]) {
-    if let Err(failure) = story::play(steps).await {
+    if let Err(failure) = play::<Story>(steps).await {
         panic!("{steps:?}\n{failure}");
     }
 }

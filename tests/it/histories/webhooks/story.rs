@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::strategy::{BoxedStrategy, Strategy};
 use serde_json::json;
 
 use super::{
-    step::{Mr, Step},
+    step::{Mr, Step, history},
     truth,
 };
-use crate::histories::{failed, mishap::heal};
+use crate::histories::{self, mishap::heal};
 use crate::support::{
     gitlab::Pipeline,
     world::{World, page},
@@ -72,25 +73,15 @@ pub struct Story {
     count: usize,
 }
 
-/// Plays a history to its end. A failure tells what happened, what is wrong, and greenroom's last words.
-pub async fn play(steps: &[Step]) -> Result<(), String> {
-    let mut story = Story::begin().await;
-    let mut outcome = Ok(());
-    for step in steps.iter().chain([&Step::Rest]) {
-        outcome = story.happen(*step).await;
-        if outcome.is_ok() {
-            outcome = truth::unbroken(&story).await;
-        }
-        if outcome.is_err() {
-            break;
-        }
-    }
-    let outcome = outcome.map_err(|failure| failed(&story.world, &story.said, &failure));
-    story.world.end().await;
-    outcome
-}
+impl histories::Story for Story {
+    type Step = Step;
 
-impl Story {
+    const REST: Step = Step::Rest;
+
+    fn histories() -> BoxedStrategy<Vec<Step>> {
+        history().boxed()
+    }
+
     async fn begin() -> Self {
         // Short times, so that a history is short; Prism hears the conversations of the other tests.
         let settings = [
@@ -122,6 +113,16 @@ impl Story {
         Ok(())
     }
 
+    async fn unbroken(&self) -> Result<(), String> {
+        truth::unbroken(self).await
+    }
+
+    fn end(self) -> (World, Vec<String>) {
+        (self.world, self.said)
+    }
+}
+
+impl Story {
     fn say(&mut self, what: impl Into<String>) {
         self.said.push(format!("{:2}. {}", self.count, what.into()));
     }
