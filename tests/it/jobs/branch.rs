@@ -64,6 +64,14 @@ impl World {
         ended
     }
 
+    /// A branch whose job has deployed a page that says `text`; it is ready when this returns.
+    async fn ready_branch(&self, branch: &str, text: &str) -> Jobs {
+        let jobs = self.branch_pipeline(branch, "1").await;
+        assert_eq!(self.deploys(&jobs, text).await.code, 0);
+        self.branch_becomes(branch, "ready").await;
+        jobs
+    }
+
     /// The branch's preview, as the API tells of it.
     pub async fn of_branch(&self, branch: &str) -> Option<Value> {
         let id = BranchId::of(branch).expect("a branch with a slug");
@@ -225,9 +233,7 @@ async fn what_a_branchs_job_may_not_is_refused_in_words() {
 #[tokio::test]
 async fn a_branch_that_gitlab_does_not_show_ends_nothing() {
     let world = World::start().await;
-    let jobs = world.branch_pipeline("feature", "1").await;
-    assert_eq!(world.deploys(&jobs, "one").await.code, 0);
-    world.branch_becomes("feature", "ready").await;
+    world.ready_branch("feature", "one").await;
     world.rests().await;
     // It is gone for whoever asks for it, and its environment is not stopped.
     world.wire.on("GET", "*/repository/branches/*").always().answer(
@@ -263,16 +269,12 @@ async fn a_branch_that_gitlab_does_not_show_ends_nothing() {
 #[tokio::test]
 async fn a_stop_that_nobody_told_of_is_noticed_by_the_resync() {
     let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
-    let jobs = world.branch_pipeline("feature", "1").await;
-    assert_eq!(world.deploys(&jobs, "one").await.code, 0);
-    world.branch_becomes("feature", "ready").await;
+    world.ready_branch("feature", "one").await;
     world.stop_by_hand("feature").await;
     world.branch_is_gone("feature").await;
 
     // A stop job that no runner takes holds nothing up.
-    let jobs = world.branch_pipeline("other", "1").await;
-    assert_eq!(world.deploys(&jobs, "other").await.code, 0);
-    world.branch_becomes("other", "ready").await;
+    world.ready_branch("other", "other").await;
     let stopping = world.gitlab.stop_named(&environment("other"), false).await;
     assert_eq!(stopping["state"], "stopping", "{stopping}");
     world.branch_is_gone("other").await;
@@ -281,9 +283,7 @@ async fn a_stop_that_nobody_told_of_is_noticed_by_the_resync() {
 #[tokio::test]
 async fn a_merge_request_that_comes_later_takes_the_branchs_place() {
     let world = World::start().await;
-    let jobs = world.branch_pipeline("feature", "1").await;
-    assert_eq!(world.deploys(&jobs, "without").await.code, 0);
-    world.branch_becomes("feature", "ready").await;
+    world.ready_branch("feature", "without").await;
 
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     let of_mr = world.pipeline_with_jobs(mr).await;
@@ -307,9 +307,7 @@ async fn a_merge_request_that_comes_later_takes_the_branchs_place() {
 #[tokio::test]
 async fn where_branch_pipelines_go_on_for_a_merge_request_they_keep_their_environment() {
     let world = World::start().await;
-    let jobs = world.branch_pipeline("feature", "1").await;
-    assert_eq!(world.deploys(&jobs, "without").await.code, 0);
-    world.branch_becomes("feature", "ready").await;
+    world.ready_branch("feature", "without").await;
 
     // The next push is deployed by the same job, for the merge request that is open by now.
     let mr = world.gitlab.open_mr("feature", "A feature").await;
@@ -333,9 +331,7 @@ async fn where_branch_pipelines_go_on_for_a_merge_request_they_keep_their_enviro
 #[tokio::test]
 async fn a_stop_job_speaks_for_what_its_own_pipeline_deployed_while_the_other_is_not_gone_yet() {
     let world = World::start().await;
-    let jobs = world.branch_pipeline("feature", "1").await;
-    assert_eq!(world.deploys(&jobs, "without").await.code, 0);
-    world.branch_becomes("feature", "ready").await;
+    let jobs = world.ready_branch("feature", "without").await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;
     let next = world.branch_pipeline("feature", "2").await;
     // Nobody can look at the branch.
