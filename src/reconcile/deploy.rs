@@ -129,14 +129,23 @@ pub(super) async fn deploy(
     checks::forget(parts, record).await?;
     keep(parts, record, saved).await?;
     // Without its environment a deployment would make one that leads nowhere; the one that GitLab records for a job is enough.
-    let has_deployment = record.order.as_ref().is_some_and(|o| o.sha == target.sha && o.has_deployment);
-    let wanted = environment.is_some() && !has_deployment;
+    let wanted = environment.is_some() && !has_jobs_deployment(parts, record, target).await?;
     if !wanted || unless_refused(parts.reporter.open_deployment(record).await)?.is_none() {
         record.deployment = None;
     }
     keep(parts, record, saved).await?;
     hand_over(parts, record, target, digest, input).await?;
     Ok(Done::Yes)
+}
+
+/// Whether GitLab records a deployment for the job that asked. It goes with its environment when that is removed while the job runs,
+/// and with it what tells GitLab to stop the environment that is made anew.
+async fn has_jobs_deployment(parts: &Parts, record: &Preview, target: &Target) -> Result<bool, Error> {
+    let order = record.order.as_ref().filter(|order| order.sha == target.sha && order.has_deployment);
+    let Some(order) = order else { return Ok(false) };
+    let name = record.environment_name();
+    let known = parts.forge.job_deployment(record.key.project_id, &name, order.pipeline_id).await;
+    Ok(unless_refused(known.map_err(Into::into))?.is_none_or(|known| known.is_some()))
 }
 
 /// Counts the deploy before, if it did not come to its end.

@@ -281,6 +281,27 @@ async fn a_stop_that_nobody_told_of_is_noticed_by_the_resync() {
 }
 
 #[tokio::test]
+async fn what_is_stopped_while_its_job_deploys_it_again_still_goes_with_the_branch() {
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    world.ready_branch("feature", "one").await;
+    let next = world.branch_pipeline("feature", "2").await;
+    // With its environment GitLab forgets the deployment of the job that runs.
+    world.stop_by_hand("feature").await;
+    world.branch_is_gone("feature").await;
+    assert_eq!(world.deploys(&next, "two").await.code, 0);
+    world.branch_becomes("feature", "ready").await;
+    assert_eq!(world.branch_shows("feature").await, (200, page("two")));
+    world.rests().await;
+    let deployments = world.gitlab.deployments().await;
+    let told: Vec<_> = deployments.iter().map(|one| (&one["ref"], &one["status"])).collect();
+    assert_eq!(told, [(&json!("feature"), &json!("success"))], "{deployments:#?}");
+
+    world.gitlab.delete_branch("feature").await;
+    world.branch_is_gone("feature").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
 async fn a_merge_request_that_comes_later_takes_the_branchs_place() {
     let world = World::start().await;
     world.ready_branch("feature", "without").await;
