@@ -110,9 +110,6 @@ pub struct Known {
     running: Vec<Running>,
     /// All that its jobs have deployed, or tried to.
     texts: BTreeSet<String>,
-    /// Whether somebody stopped the environment beside a job that deploys to it. What greenroom makes in its place has no
-    /// deployment of the job's, and GitLab does not stop it with the branch.
-    torn: bool,
     pub of_branch: Place,
     pub of_mr: Place,
 }
@@ -171,7 +168,6 @@ impl histories::Story for Story {
             newest: None,
             running: Vec::new(),
             texts: BTreeSet::new(),
-            torn: false,
             of_branch: Place::default(),
             of_mr: Place::default(),
         });
@@ -334,7 +330,7 @@ impl Story {
             Step::DeleteBranch(_) if exists => {
                 self.world.gitlab.delete_branch(name).await;
                 let known = &mut self.known[at];
-                let certain = known.running.is_empty() && known.of_branch.fate == Fate::Serves && !known.torn;
+                let certain = known.running.is_empty() && known.of_branch.fate == Fate::Serves;
                 // Where the merge request's preview had GitLab's environment of the branch, that is stopped, too.
                 known.of_mr.ends(false);
                 known.of_branch.ends(certain);
@@ -483,7 +479,6 @@ impl Story {
             }
         }
         let known = &mut self.known[at];
-        known.torn |= !known.running.is_empty();
         // What a merge request shows goes with that, not with the environment of its branch.
         let is_its = newest.of_mr == of_mr;
         let certain = ended && is_its && known.running.is_empty() && known.place(of_mr).fate == Fate::Serves;
