@@ -1,7 +1,7 @@
 //! Branches, and what is known of them without a merge request: head, pipelines, what was deployed from them.
 
-use gitlab::api::projects::pipelines;
 use gitlab::api::projects::repository::branches;
+use gitlab::api::projects::{self, pipelines};
 use serde::Deserialize;
 
 use super::pipelines::PipelineShape;
@@ -24,6 +24,20 @@ impl Forge {
             Ok(shape) => Ok(Some(shape.commit.id)),
             Err(error) if error.is_not_found() && error.message().contains("Branch Not Found") => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether GitLab shows the project's default branch, and with it what there is of branches.
+    pub async fn shows_branches(&self, project: ProjectId) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Shape {
+            default_branch: Option<String>,
+        }
+        let endpoint = projects::Project::builder().project(project).build();
+        let shape: Shape = self.of(project).await?.get(built(endpoint)?).await?;
+        match shape.default_branch {
+            Some(branch) => Ok(self.branch_head(project, &branch).await?.is_some()),
+            None => Ok(false),
         }
     }
 

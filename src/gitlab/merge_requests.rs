@@ -143,6 +143,7 @@ impl Forge {
             state: shape.state,
             draft: shape.draft(),
             diff: shape.diff(),
+            branch_deleted: false,
             sha: shape.sha,
             source_branch: shape.source_branch,
             target_branch: shape.target_branch,

@@ -94,6 +94,8 @@ pub struct MergeRequest {
     pub labels: Vec<String>,
     /// What it changes; `None` until GitLab has computed that.
     pub diff: Option<Diff>,
+    /// Whether it stands for a branch that was deleted: GitLab shows the project's default branch, and not this one.
+    pub branch_deleted: bool,
 }
 
 /// What a merge request changes, as GitLab counts it.
@@ -111,7 +113,7 @@ pub struct Diff {
 
 impl MergeRequest {
     /// What a branch without a merge request is looked at as, `sha` being its head: one that is open for ever, for the end of such
-    /// a branch is told by its environment alone.
+    /// a branch is told by its environment, or by its [deletion](Self::branch_deleted).
     pub fn of_branch(key: PreviewKey, project_path: String, branch: &str, sha: Option<Sha>) -> Self {
         Self {
             key,
@@ -127,6 +129,7 @@ impl MergeRequest {
             author: String::new(),
             labels: Vec::new(),
             diff: None,
+            branch_deleted: false,
         }
     }
 

@@ -82,7 +82,9 @@ pub enum Reason {
     Replaced,
     /// The branch has no merge request, and its job has not deployed this commit yet.
     LeftToBranch(Sha),
-    /// GitLab does not show the branch any more, and has not stopped this environment of it.
+    /// The branch was deleted, and GitLab has not stopped the environment of it.
+    BranchDeleted,
+    /// GitLab shows no branches any more, and has not stopped this environment of the branch.
     BranchGone(String),
     /// GitLab shows neither the branch nor an environment of it, and nothing of it ever ran.
     BranchOver,
@@ -145,6 +147,8 @@ pub enum Cause {
     Settings,
     /// Nobody remembers it, and its merge request is over.
     Orphan,
+    /// Its branch was deleted, and GitLab has not stopped its environment.
+    Branch,
 }
 
 impl Cause {
@@ -155,6 +159,7 @@ impl Cause {
             Self::Policy => "policy",
             Self::Settings => "settings",
             Self::Orphan => "orphan",
+            Self::Branch => "branch",
         }
     }
 }
@@ -174,6 +179,7 @@ impl Reason {
             | Self::StoppedByOperator
             | Self::Replaced
             | Self::LeftToBranch(_)
+            | Self::BranchDeleted
             | Self::BranchOver
             | Self::FileRemoved
             | Self::Draft
@@ -286,6 +292,7 @@ impl fmt::Display for Reason {
             Self::LeftToBranch(sha) => {
                 write!(f, "no job of its branch has deployed commit `{}` yet", sha.short())
             }
+            Self::BranchDeleted => f.write_str("its branch was deleted"),
             Self::BranchGone(environment) => write!(
                 f,
                 "GitLab does not show its branch any more, but has not stopped the environment `{environment}`"
@@ -358,6 +365,7 @@ impl Reason {
     pub const fn cause(&self) -> Option<Cause> {
         match self {
             Self::FileRemoved => Some(Cause::ProjectFile),
+            Self::BranchDeleted => Some(Cause::Branch),
             Self::Draft
             | Self::LabelExcluded(_)
             | Self::LabelMissing(_)

@@ -6,13 +6,13 @@
 //! Looks come one by one, on several workers and replicas, so that nobody sees the whole at once. Therefore such a removal
 //! is first *wanted*: a row in the store, with its time and cause. It is done by a later look, which decides anew and needs
 //! the merge request's own answer again. Until then it waits for
-//! * a settle time since it was wanted, and since the newest one was ([`Brake::settle`]; of an orphan a resync interval
-//!   since it was wanted, so that two sweeps have seen it),
+//! * a settle time since it was wanted, and since the newest one was ([`Brake::settle`]; of an orphan, and
+//!   of what goes with its branch, a resync interval since it was wanted, so that two sweeps have seen it),
 //! * every look that was due when it was wanted. So the first of a sweep does not slip through while the rest is still
 //!   being looked at, however slow GitLab is.
 //!
 //! It waits for others no longer than [`Brake::window`]: a constant trickle must not hold everything up. Where no more
-//! than three previews live, only orphans wait: the brake could not come in.
+//! than three previews live, only these two wait: the brake could not come in.
 //!
 //! A *sweep* is a sliding window: what is wanted now, and what was done within the window. When that is more than three
 //! **and** more than a third of the previews that live or went within the window, none of what is wanted is done.
@@ -155,7 +155,7 @@ impl Brake {
         }
         let is_small = sweep.live <= HARMLESS && sweep.wanted + sweep.gone <= HARMLESS;
         let own = match mine.cause {
-            Cause::Orphan if self.resync > self.settle => self.resync,
+            Cause::Orphan | Cause::Branch if self.resync > self.settle => self.resync,
             Cause::ProjectFile | Cause::Policy | Cause::Settings if is_small => 0,
             _ => self.settle,
         };
@@ -290,6 +290,7 @@ mod tests {
     fn a_removal_waits_until_all_that_belongs_to_it_is_known() {
         let file = wanted(Cause::ProjectFile, 100);
         let orphan = wanted(Cause::Orphan, 100);
+        let branch = wanted(Cause::Branch, 100);
         let released = Removal { released: true, ..file.clone() };
         let sweep = |wanted, gone, newest, live| Sweep { wanted, gone, newest, live };
         for (mine, sweep, behind, now, verdict) in [
@@ -312,9 +313,11 @@ mod tests {
             (&file, sweep(2, 2, 100, 11), false, 103, Verdict::Hold(2)),
             (&file, sweep(2, 2, 100, 12), false, 103, Verdict::Go),
             (&released, sweep(9, 9, 100, 9), true, 100, Verdict::Go),
-            // An orphan has to be seen by two sweeps.
+            // An orphan has to be seen by two sweeps, and the deletion of a branch by two looks.
             (&orphan, sweep(1, 0, 100, 20), false, 399, Verdict::Wait(400)),
             (&orphan, sweep(1, 0, 100, 20), false, 400, Verdict::Go),
+            (&branch, sweep(1, 0, 100, 1), true, 399, Verdict::Wait(400)),
+            (&branch, sweep(1, 0, 100, 1), true, 400, Verdict::Go),
             (&orphan, sweep(1, 0, 100, 1), true, 399, Verdict::Wait(400)),
             (&orphan, sweep(1, 0, 100, 1), true, 400, Verdict::Go),
             (&orphan, sweep(4, 0, 100, 0), false, 400, Verdict::Hold(4)),

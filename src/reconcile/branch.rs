@@ -4,14 +4,17 @@
 //! * Nothing but a job's order deploys one, and nothing comments: there is nowhere to.
 //! * It ends when GitLab says that its environment is stopped, or is being stopped: GitLab does that when the branch is deleted,
 //!   when `auto_stop_in` is over, and when somebody asks. Or by its lifetime, by an operator, or because a merge request of the branch
-//!   serves by now. That GitLab does not show the branch, or the environment, ends nothing.
+//!   serves by now. That GitLab does not show the branch, or the environment, ends nothing by itself.
+//! * It ends with its branch, whatever GitLab says of the environment, when two looks, a resync interval apart, were shown the
+//!   project's default branch and were told that this one is not there. The brake counts such ends.
 //! * What was stopped stays stopped until a newer job asks.
 //!
 //! Races, and what was decided:
 //! * *A job deploys again into an environment that is still marked as stopped*: GitLab marks it as available when the job has
 //!   succeeded. So a stop counts only where the environment was seen to be available since, or where the job is over.
 //! * *The branch is gone before GitLab has stopped the environment*: it is asked again soon.
-//! * *The stop job fails*: GitLab marks the environment as available again; that it was being stopped has been seen, or is not known.
+//! * *The stop job fails, or the deploy job ends after the branch was deleted*: GitLab marks the environment as available again. That
+//!   it was being stopped has been seen, or the preview ends with the branch.
 
 use super::apply::unless_refused;
 use super::controller::Parts;
@@ -51,7 +54,8 @@ pub(super) async fn read(
         None => find(parts, key, id).await?,
     };
     let sha = parts.forge.branch_head(project, &branch).await?;
-    Ok(MergeRequest::of_branch(key, path, &branch, sha))
+    let branch_deleted = sha.is_none() && parts.forge.shows_branches(project).await?;
+    Ok(MergeRequest { branch_deleted, ..MergeRequest::of_branch(key, path, &branch, sha) })
 }
 
 /// The branch whose id this is, as GitLab's environments tell.
@@ -160,9 +164,14 @@ pub(super) fn end(
     if merge_request.sha.is_some() {
         return None;
     }
-    rules.push(String::from("GitLab does not show the branch, which ends nothing"));
+    rules.push(String::from(if merge_request.branch_deleted {
+        "GitLab shows the default branch, and says that this one is not there"
+    } else {
+        "GitLab does not show the branch, which ends nothing"
+    }));
     Some(match record {
         Some(record) if !record.has_begun() => Desired::Keep(State::Stopped, Reason::BranchOver),
+        Some(_) if merge_request.branch_deleted => Desired::Gone(Reason::BranchDeleted),
         Some(record) => Desired::Keep(record.state, Reason::BranchGone(record.environment_name())),
         None => Desired::Leave,
     })
@@ -170,8 +179,8 @@ pub(super) fn end(
 
 /// When a branch that is gone is looked at again.
 pub(super) fn next_look(record: &Preview, now: i64) -> Option<i64> {
-    let lost = record.key.subject.is_branch() && matches!(record.state, State::Ready | State::Asleep);
-    let since = record.unseen_since.filter(|_| lost && record.sha.is_none())?;
+    let lives = record.key.subject.is_branch() && !matches!(record.state, State::Stopping | State::Stopped);
+    let since = record.unseen_since.filter(|_| lives)?;
     (now - since < SOON).then_some(now + AGAIN)
 }
 

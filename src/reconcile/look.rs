@@ -218,7 +218,8 @@ pub(super) async fn look(parts: &Parts, key: PreviewKey, lift: bool, thorough: b
         Word::Held(_) => record.sha.clone(),
         Word::Wait(until) => {
             keep(parts, &mut record, &mut saved).await?;
-            return Ok(Next::At(until));
+            let sooner = branch::next_look(&record, now).unwrap_or(until);
+            return Ok(Next::At(until.min(sooner)));
         }
     };
     let next = act_and_tell(parts, &mut record, &mut saved, &decision, head.as_ref(), note).await;

@@ -23,7 +23,9 @@ pub(super) async fn current(
     if merge_request.sha.as_ref() == Some(&order.sha) {
         return Ok(Some(order));
     }
-    let why = if merge_request.key.subject.is_branch() {
+    let why = if merge_request.is_lost_branch() {
+        "GitLab does not show the branch any more"
+    } else if merge_request.key.subject.is_branch() {
         "the branch has a newer commit, whose own pipeline deploys it"
     } else {
         "the merge request has a newer commit, whose own pipeline deploys it"

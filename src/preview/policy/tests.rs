@@ -22,6 +22,7 @@ fn merge_request(draft: bool, labels: &[&str], target: &str) -> MergeRequest {
         author: String::new(),
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         diff: Some(diff(None)),
+        branch_deleted: false,
     }
 }
 

@@ -25,6 +25,7 @@ fn merge_request() -> MergeRequest {
         author: String::new(),
         labels: Vec::new(),
         diff: None,
+        branch_deleted: false,
     }
 }
 
@@ -335,6 +336,7 @@ fn of_a_branch_only_a_job_a_stop_and_the_lifetime_decide() {
     let key = PreviewKey::new(42, Subject::Branch(id));
     let branch =
         |head: Option<char>| MergeRequest::of_branch(key, "acme/web".into(), "feature", head.map(sha));
+    let deleted = MergeRequest { branch_deleted: true, ..branch(None) };
     let record = |hold: Option<(HoldOrigin, char)>| {
         let hold = hold.map(|(origin, of)| Hold { sha: Some(sha(of)), since: NOW, origin });
         Preview { key, state: State::Ready, hold, ..serving() }
@@ -413,8 +415,14 @@ fn of_a_branch_only_a_job_a_stop_and_the_lifetime_decide() {
         assert!(shown.starts_with(expected), "{what}: {shown}");
     }
     assert_eq!(shown(&branch(None), &FileFact::NotRead, &HeadFact::NoPipeline, None), "leave");
+    let of_deleted =
+        |record: &Preview| shown(&deleted, &FileFact::NotRead, &HeadFact::NoPipeline, Some(record));
+    assert_eq!(of_deleted(&record(None)), "gone: its branch was deleted");
+    let stopped = record(Some((HoldOrigin::Gitlab, 'a')));
+    assert_eq!(of_deleted(&stopped), "gone: somebody stopped the environment in GitLab");
     // Of what never ran nothing can be left.
     let never = Preview { release: None, serving: None, state: State::Waiting, ..record(None) };
+    assert_eq!(of_deleted(&never), "stopped: neither its branch nor its environment is there any more");
     let shown = shown(&branch(None), &FileFact::NotRead, &HeadFact::NoPipeline, Some(&never));
     assert_eq!(shown, "stopped: neither its branch nor its environment is there any more");
 }

@@ -197,6 +197,7 @@ impl World {
             author: String::new(),
             labels: self.excluded.then(|| "no-preview".into()).into_iter().collect(),
             diff: None,
+            branch_deleted: false,
         }
     }
 

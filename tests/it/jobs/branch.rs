@@ -267,6 +267,29 @@ async fn a_branch_that_gitlab_does_not_show_ends_nothing() {
 }
 
 #[tokio::test]
+async fn a_branch_that_is_deleted_under_its_job_is_over_whatever_gitlab_says_of_its_environment() {
+    let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
+    world.ready_branch("other", "stays").await;
+    let jobs = world.branch_pipeline("feature", "1").await;
+    let folder = site("one");
+    let ended = world.in_branch(jobs.deploy, &["deploy", folder.path().to_str().unwrap()]).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    world.greenroom.terminate().await;
+    world.gitlab.delete_branch("feature").await;
+    // The job's deployment makes the environment available again.
+    world.gitlab.act(&format!("jobs/{}", jobs.deploy), json!({ "status": "success" })).await;
+    assert_eq!(world.environment_of("feature").await.expect("the environment")["state"], "available");
+    world.greenroom.restart().await;
+    world.branch_is_gone("feature").await;
+    let over = world.of_branch("feature").await.unwrap();
+    assert_eq!(over["reason"], "its branch was deleted");
+    let wanted = over["history"].to_string().contains("it is about to be removed: its branch was deleted");
+    assert!(wanted, "two looks: {over:#}");
+    assert_eq!(world.branch_shows("other").await, (200, page("stays")));
+    world.ends_well().await;
+}
+
+#[tokio::test]
 async fn a_stop_that_nobody_told_of_is_noticed_by_the_resync() {
     let world = World::start_with(&[("GREENROOM_RESYNC_INTERVAL", "1s")]).await;
     world.ready_branch("feature", "one").await;
