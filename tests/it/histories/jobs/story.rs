@@ -97,6 +97,8 @@ struct Running {
     of_mr: bool,
     text: String,
     verb: Child,
+    /// Whether nothing happened beside it that leaves open for whom it deployed, or whether that still is the head.
+    alone: bool,
     /// What it deploys, and where it writes.
     _folders: [TempDir; 2],
 }
@@ -124,11 +126,17 @@ impl Known {
         if of_mr { &mut self.of_mr } else { &mut self.of_branch }
     }
 
+    /// What happens beside a job may come before or after what it does.
+    fn unsettles(&mut self) {
+        self.running.iter_mut().for_each(|running| running.alone = false);
+    }
+
     /// Who is who is not certain while a job runs that asked before.
     fn blurs(&mut self) {
         if self.running.is_empty() {
             return;
         }
+        self.unsettles();
         let good = &self.of_branch.good | &self.of_mr.good;
         for place in [&mut self.of_branch, &mut self.of_mr] {
             *place = Place { fate: Fate::Perhaps, good: good.clone(), current: false, undecided: true };
@@ -251,6 +259,7 @@ impl Story {
             Step::Push(_) => {
                 let sha = self.world.gitlab.push(name, &[("count", &self.count.to_string())]).await;
                 let known = &mut self.known[at];
+                known.unsettles();
                 (known.of_branch.current, known.of_mr.current) = (false, false);
                 Some(format!("push of {}", &sha[..8]))
             }
@@ -391,14 +400,16 @@ impl Story {
             // It will be replaced by what the job deploys.
             known.of_branch.ends(false);
         }
-        known.running.push(Running { job: pipeline.deploy, of_mr, text, verb, _folders: [folder, home] });
+        known.unsettles();
+        let alone = known.running.is_empty();
+        let folders = [folder, home];
+        known.running.push(Running { job: pipeline.deploy, of_mr, text, verb, alone, _folders: folders });
     }
 
     /// The jobs whose verbs have ended, end.
     async fn jobs_end(&mut self) {
         for at in 0..self.known.len() {
             let mut left = Vec::new();
-            let is_alone = self.known[at].running.len() == 1;
             for mut running in std::mem::take(&mut self.known[at].running) {
                 let Some(status) = running.verb.try_wait().unwrap() else {
                     left.push(running);
@@ -410,7 +421,7 @@ impl Story {
                 self.say(format!("job {} ends with {:?}", running.job, status.code()));
                 let known = &mut self.known[at];
                 // With another one beside it, or an end, there is no telling which came last.
-                if deployed && is_alone && known.place(running.of_mr).good.contains(&running.text) {
+                if deployed && running.alone && known.place(running.of_mr).good.contains(&running.text) {
                     known.place(running.of_mr).is_deployed(&running.text);
                 }
             }
