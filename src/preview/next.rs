@@ -10,7 +10,7 @@ impl Reason {
             (_, Self::BranchUnseen(_) | Self::BranchGone(_)) => {
                 "It stays as it is until GitLab stops its environment, its lifetime ends or an operator stops it."
             }
-            (_, Self::RemovalWanted(_) | Self::RemovalHeld(..)) => self.next(state),
+            (State::Asleep, _) | (_, Self::RemovalWanted(_) | Self::RemovalHeld(..)) => self.next(state),
             (State::Waiting, Self::LeftToBranch(_)) => "The deploy job of that commit updates it.",
             (State::Waiting, Self::NoRoom { .. }) => "It begins by itself when another one goes.",
             (State::Waiting, _) => "What is missing is waited for.",
@@ -24,7 +24,6 @@ impl Reason {
             (State::Stopping, _) => "Removal is repeated until nothing is left.",
             (State::Stopped, Self::Replaced) => "Nothing of it is left.",
             (State::Stopped, _) => "Nothing of it is left. The next deploy job of its branch brings it back.",
-            (State::Asleep, _) => self.next(state),
         }
     }
 
