@@ -2,8 +2,9 @@
 
 use futures::TryStreamExt;
 use serde::Serialize;
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, Row};
 
 use super::{Error, Store, doing, key, signed, subject};
 use crate::preview::{Preview, PreviewKey, PreviewName, ProjectId, State};
@@ -181,17 +182,7 @@ impl Store {
     /// Writes a preview that was found without anybody's doing. Whether it was written: not over one that lives, and over
     /// one that is gone only when it has not changed since `known_at`.
     pub async fn save_found(&self, preview: &Preview, known_at: Option<i64>) -> Result<bool, Error> {
-        let document = serde_json::to_string(preview)
-            .map_err(|source| Error::Document { what: preview.key.to_string(), source })?;
-        sqlx::query(SAVE_FOUND)
-            .bind(signed(preview.key.project_id))
-            .bind(subject(preview.key))
-            .bind(MAIN)
-            .bind(preview.name.as_str())
-            .bind(preview.state.as_str())
-            .bind(&preview.source_branch)
-            .bind(preview.updated_at)
-            .bind(document)
+        row_of(SAVE_FOUND, preview)?
             .bind(known_at.unwrap_or(i64::MIN))
             .bind(State::Stopped.as_str())
             .execute(&self.write)
@@ -222,9 +213,14 @@ impl Store {
 
 /// Writes a preview as a whole.
 pub(super) async fn put(transaction: &mut AnyConnection, preview: &Preview) -> Result<(), Error> {
+    row_of(SAVE, preview)?.execute(transaction).await.map(drop).map_err(doing("save a preview"))
+}
+
+/// A statement whose first values are a preview's row.
+fn row_of<'q>(statement: &'static str, preview: &'q Preview) -> Result<Query<'q, Any, AnyArguments>, Error> {
     let document = serde_json::to_string(preview)
         .map_err(|source| Error::Document { what: preview.key.to_string(), source })?;
-    sqlx::query(SAVE)
+    Ok(sqlx::query(statement)
         .bind(signed(preview.key.project_id))
         .bind(subject(preview.key))
         .bind(MAIN)
@@ -232,11 +228,7 @@ pub(super) async fn put(transaction: &mut AnyConnection, preview: &Preview) -> R
         .bind(preview.state.as_str())
         .bind(&preview.source_branch)
         .bind(preview.updated_at)
-        .bind(document)
-        .execute(transaction)
-        .await
-        .map(drop)
-        .map_err(doing("save a preview"))
+        .bind(document))
 }
 
 /// Adds a line to a preview's history.
