@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::HeaderMap;
 use kube::core::Status;
 
 use crate::preview::Quoted;
@@ -138,6 +139,17 @@ fn is_immutable(message: &str) -> bool {
     ]
     .iter()
     .any(|words| message.contains(words))
+}
+
+/// What Pod Security warns of in an answer: that it will refuse the pods that an object makes. Its `warn` level is that which it
+/// enforces (`guards.rs`).
+pub(super) fn refused_pods(headers: &HeaderMap) -> Option<Refusal> {
+    let warnings = headers.get_all(http::header::WARNING).into_iter().filter_map(|it| it.to_str().ok());
+    let mut refused = warnings.filter_map(|warning| warning.split_once("would violate PodSecurity "));
+    let (_, why) = refused.next()?;
+    // A quoted string (RFC 9110, section 5.6.4).
+    let why = why.strip_suffix('"').unwrap_or(why).replace("\\\"", "\"");
+    Some(Refusal::Object(explain(&format!("violates PodSecurity {why}")).1))
 }
 
 /// What a refusal of an object says, in words: whether it is hopeless without a change, and why.

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::client::Body;
+use kube::core::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta, Request, Status};
 use kube::{Api, Client, discovery};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use super::names::FIELD_MANAGER;
 use super::reference::{Kind, Reference};
-use super::refusal::{Refusal, classify};
+use super::refusal::{Refusal, classify, refused_pods};
 
 /// How long an answer may take.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -76,21 +78,50 @@ impl Server {
         Ok(self.api(namespace, &resource))
     }
 
-    /// Server-side apply; what comes back is not needed but for its metadata.
+    /// Server-side apply; what comes back is not needed. One whose pods would be refused is there all the same.
     pub(super) async fn apply(&self, namespace: &str, object: &Value) -> Result<(), Refusal> {
-        let Some(reference) = Reference::of(object) else { return Err(unnamed()) };
-        let api = self.api_of(namespace, &reference).await?;
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        self.call(api.patch_metadata(&reference.name, &params, &Patch::Apply(object))).await.map(drop)
+        self.send_applied(namespace, object, |api, name| {
+            api.patch_metadata(name, &params, &Patch::Apply(object))
+        })
+        .await
+        .map(drop)
     }
 
     /// What server-side apply would make of an object.
     pub(super) async fn dry_run(&self, namespace: &str, object: &Value) -> Result<Value, Refusal> {
+        let params = PatchParams::apply(FIELD_MANAGER).force().dry_run();
+        let found = self
+            .send_applied(namespace, object, |api, name| api.patch(name, &params, &Patch::Apply(object)))
+            .await?;
+        serde_json::from_slice(&found).map_err(|error| classify(&kube::Error::SerdeError(error)))
+    }
+
+    /// Sends an object, and reads what Pod Security warns of beside the answer: whoever makes the pods is refused only later, and
+    /// controllers but that of Deployments tell it nowhere but in events.
+    async fn send_applied(
+        &self,
+        namespace: &str,
+        object: &Value,
+        request: impl FnOnce(&Request, &str) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Bytes, Refusal> {
         let Some(reference) = Reference::of(object) else { return Err(unnamed()) };
         let api = self.api_of(namespace, &reference).await?;
-        let params = PatchParams::apply(FIELD_MANAGER).force().dry_run();
-        let found = self.call(api.patch(&reference.name, &params, &Patch::Apply(object))).await?;
-        value(&found)
+        let request = request(&Request::new(api.resource_url()), &reference.name);
+        let sent = async {
+            let request = request.map_err(kube::Error::BuildRequest)?.map(Body::from);
+            let (head, body) = self.client.send(request).await?.into_parts();
+            let body = body.collect_bytes().await?;
+            if head.status.is_success() {
+                return Ok((head.headers, body));
+            }
+            let status = serde_json::from_slice::<Status>(&body).unwrap_or_else(|_| {
+                Status::failure(&String::from_utf8_lossy(&body), "").with_code(head.status.as_u16())
+            });
+            Err(kube::Error::Api(status.boxed()))
+        };
+        let (headers, body) = self.call(sent).await?;
+        refused_pods(&headers).map_or(Ok(body), Err)
     }
 
     /// Changes some fields of an object that exists.

@@ -234,7 +234,15 @@ impl Inner {
         if reference.kind.kind == "Job" && self.cache().get(namespace, &reference).is_some_and(stuck) {
             self.take_away(parcel, attempt, &reference).await?;
         }
-        let apply = || self.server.apply(namespace, object);
+        // It would take its pods down before it notices that it may not make others.
+        let ask_first =
+            reference.kind.kind == "StatefulSet" && self.cache().get(namespace, &reference).is_some();
+        let apply = || async {
+            if ask_first {
+                self.server.dry_run(namespace, object).await?;
+            }
+            self.server.apply(namespace, object).await
+        };
         match self.patient(parcel, attempt, apply).await {
             Ok(()) => Ok(()),
             Err(Refusal::Immutable(_)) if reference.kind.may_be_replaced(object) => {

@@ -49,6 +49,34 @@ async fn each_way_to_fail_has_its_words() {
     insta::assert_snapshot!(told.join("\n"));
 }
 
+/// A pod template that Pod Security's level `restricted` does not let in.
+fn as_root() -> Value {
+    let mut template = pod(IMAGE);
+    template["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 0});
+    template
+}
+
+fn database(mut template: Value) -> Value {
+    template["metadata"] = json!({"labels": {"app": "db"}});
+    json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
+        "spec": {"serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "template": template},
+    })
+}
+
+fn seed(mut template: Value) -> Value {
+    template["spec"]["restartPolicy"] = json!("Never");
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "seed"}, "spec": {"template": template}})
+}
+
+fn nightly(template: Value) -> Value {
+    let job = json!({"spec": seed(template)["spec"]});
+    json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly"},
+        "spec": {"schedule": "0 3 * * *", "jobTemplate": job},
+    })
+}
+
 #[tokio::test]
 async fn what_never_gets_ready_is_given_up_in_time_and_says_what_it_waited_for() {
     let Some(room) = Room::new("late").await else { return };
@@ -63,25 +91,16 @@ async fn what_never_gets_ready_is_given_up_in_time_and_says_what_it_waited_for()
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}},
     });
-    // Their controllers say it in events alone.
-    let mut root = pod(IMAGE);
-    root["metadata"] = json!({"labels": {"app": "db"}});
-    root["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 0});
-    let database = json!({
-        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
-        "spec": {"serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "template": root},
-    });
-    root["spec"]["restartPolicy"] = json!("Never");
-    let seed = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "seed"}, "spec": {"template": root}});
     let mut crowded = hurried.clone();
     crowded.quota = [("pods".to_owned(), "0".to_owned())].into();
     let orders = [
         (vec![greedy], hurried.clone()),
         (vec![probing], hurried.clone()),
         (vec![unbound], hurried.clone()),
-        (vec![database], hurried.clone()),
-        (vec![seed], hurried),
-        (vec![deployment("web", IMAGE, json!({}))], crowded),
+        (vec![deployment("web", IMAGE, json!({}))], crowded.clone()),
+        // Their controllers say it in events alone.
+        (vec![database(pod(IMAGE))], crowded.clone()),
+        (vec![seed(pod(IMAGE))], crowded),
     ];
     let told = orders.map(async |(objects, profile)| {
         let status = run(&*room.kubernetes, order(&fresh().0, 'a', objects, profile)).await;
@@ -115,7 +134,10 @@ async fn what_the_cluster_refuses_is_named_with_its_reason() {
     repeated["spec"]["template"]["spec"]["containers"][0]["env"] = twice;
     let answer =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}, "data": {"on": true}});
-    for object in [root, invalid, unknown, typo, job, misspelt, untyped, repeated, answer] {
+    let other = [database(as_root()), seed(as_root()), nightly(as_root())];
+    for object in
+        other.into_iter().chain([root, invalid, unknown, typo, job, misspelt, untyped, repeated, answer])
+    {
         let (web, _) = fresh();
         let status = run(&*room.kubernetes, order(&web, 'a', vec![object], profile())).await;
         told.push(why(&status));
@@ -134,6 +156,21 @@ async fn what_the_cluster_refuses_is_named_with_its_reason() {
     let status = run(&*room.kubernetes, order(&web, 'b', vec![service("web")], none)).await;
     told.push(why(&status));
     insta::assert_snapshot!(told.join("\n"));
+}
+
+#[tokio::test]
+async fn pods_that_would_be_refused_take_the_place_of_none() {
+    let Some(room) = Room::new("refused-next").await else { return };
+    let (web, _) = fresh();
+    run(&*room.kubernetes, order(&web, 'a', vec![database(pod(IMAGE))], profile())).await;
+    let before = room.get("pods", &web, "db-0").await.expect("a pod");
+    let status = run(&*room.kubernetes, order(&web, 'b', vec![database(as_root())], profile())).await;
+    assert!(why(&status).starts_with("StatefulSet `db`: Pod Security level `restricted` refuses its pods"));
+    assert_eq!(status.serving.map(|it| it.sha), Some(crate::engines::commit('a')));
+    let now = room.get("pods", &web, "db-0").await.expect("the pod");
+    assert_eq!(now["metadata"]["uid"], before["metadata"]["uid"]);
+    let image = room.get("statefulsets", &web, "db").await.expect("the set")["spec"]["template"].to_string();
+    assert!(!image.contains("runAsUser\":0"), "{image}");
 }
 
 #[tokio::test]
