@@ -62,6 +62,8 @@ struct State {
     cut: bool,
     calls: Vec<Call>,
     plans: Vec<Plan>,
+    /// How often every plan was forgotten, what was begun of them included.
+    healed: usize,
 }
 
 struct Plan {
@@ -135,6 +137,7 @@ impl Wire {
         let mut state = self.line.state.lock().unwrap();
         state.cut = false;
         state.plans.clear();
+        state.healed += 1;
     }
 
     /// Plans something for calls of this method whose path, without the query, fits the glob (`*` is any text): the next
@@ -255,6 +258,7 @@ impl Line {
         let body = body.collect().await?.to_bytes();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
 
+        let healed = self.healed();
         let (number, act) = self.note(&head, &path, &body)?;
         match &act {
             Some(Act::Answer(answer)) => {
@@ -285,7 +289,7 @@ impl Line {
 
         match act {
             Some(Act::Lose) => bail!("lost"),
-            Some(Act::After(hook)) => hook(),
+            Some(Act::After(hook)) if self.healed() == healed => hook(),
             _ => {}
         }
         self.answered(number, answer.status().as_u16());
@@ -318,6 +322,10 @@ impl Line {
             }
         }
         Ok((state.calls.len() - 1, act))
+    }
+
+    fn healed(&self) -> usize {
+        self.state.lock().unwrap().healed
     }
 
     fn answered(&self, number: usize, status: u16) {
