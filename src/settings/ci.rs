@@ -73,6 +73,8 @@ pub struct CiJob {
     pub environment: Option<String>,
     /// What it does with that, where it says so.
     pub environment_action: Option<String>,
+    /// Whether its pipeline is one merge request's own.
+    pub of_merge_request: bool,
 }
 
 /// What a job's variables say of what it would render; outside of jobs nothing.
@@ -291,6 +293,7 @@ impl Reader {
             is_tag: variables.ci_commit_tag.is_some(),
             environment: variables.ci_environment_name.clone(),
             environment_action: variables.ci_environment_action.clone(),
+            of_merge_request: variables.ci_merge_request_iid.is_some(),
         })
     }
 }

@@ -143,8 +143,8 @@ impl Job<'_> {
 /// A project on GitLab, a cluster, and nobody between them. Dropped in this order, as a [`World`](crate::support::world::World).
 pub struct Lone {
     wire: Wire,
-    gitlab: Gitlab,
-    cluster: &'static Cluster,
+    pub gitlab: Gitlab,
+    pub cluster: &'static Cluster,
     name: &'static str,
     pub kubeconfig: PathBuf,
 }
