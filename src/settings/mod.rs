@@ -121,10 +121,13 @@ struct Reader {
 }
 
 impl Settings {
-    /// Whether the environment says anything about GitLab or webhooks, so that it is meant for `serve`.
+    /// Whether the environment says anything about GitLab or webhooks, so that it is meant for `serve`. In a job of GitLab CI what
+    /// is said about GitLab is meant for the job, which may work alone.
     pub fn are_given() -> bool {
-        ["gitlab_url", "gitlab_token", "webhook_signing_token", "webhook_secret_token"]
+        let of_gitlab = if ci::is_job() { [].as_slice() } else { &["gitlab_url", "gitlab_token"] };
+        ["webhook_signing_token", "webhook_secret_token"]
             .iter()
+            .chain(of_gitlab)
             .map(|key| layer::variable(key))
             .any(|name| {
                 let file = format!("{name}_FILE");
@@ -193,7 +196,9 @@ pub fn client_settings(
     });
     let server = match (server, given) {
         (Some(server), _) => Some(server),
-        (None, Some(value)) => reader.parse(&value, "use the base URL of a running greenroom", web_url),
+        (None, Some(value)) => {
+            reader.parse(&value, "use the base URL of a running greenroom", ci::server_url)
+        }
         (None, None) => default.or_else(|| Url::parse("http://localhost:8080").ok()),
     };
     let token = reader.layers.get("api_token").as_ref().map(self::token).or(token);

@@ -106,3 +106,14 @@ fn a_reader_that_goes_away_is_no_error() {
         assert_eq!((child.wait().unwrap().code(), &*said), (Some(0), ""), "{args:?}");
     }
 }
+
+#[test]
+fn a_job_that_works_alone_has_no_server_to_ask() {
+    let shell = Shell::new();
+    for args in [&["list"][..], &["logs", "acme/web!7"], &["plan", "acme/web!7"], &["stop", "acme/web!7"]] {
+        let output = shell.greenroom(args).env("GREENROOM_SERVER", "none").output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
+        assert!(told.contains("`none` stands for no server: this job does the work itself"), "{told}");
+    }
+}
