@@ -40,7 +40,7 @@ pub use secret_file::{Secret, SecretFile};
 
 use crate::outgoing::Roots;
 use crate::preview::CommitStatusMode;
-use address::{among_previews, domain, gitlab_base, web_url};
+use address::{among_previews, below, domain, gitlab_base, web_url};
 use layer::{Layers, Value};
 
 /// What `serve` runs with.
@@ -305,7 +305,7 @@ impl Reader {
         let clusters = cluster::with_default(self.layers.clusters.clone(), kubeconfig);
         let secret_files = self.secret_files(per_project, &clusters);
         let webhook_url = match self.layers.get("webhook_url") {
-            None => public_url.as_ref().and_then(|url| url.join("/webhooks/gitlab").ok()),
+            None => public_url.as_ref().and_then(|url| below(url, "webhooks/gitlab")),
             Some(value) => {
                 self.parse(&value, "use an address such as `https://host/webhooks/gitlab`", web_url)
             }
