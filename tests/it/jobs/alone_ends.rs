@@ -50,3 +50,19 @@ async fn with_a_branch_goes_what_its_pipelines_have_made_although_its_merge_requ
     }
     lone.runs(other, &app).await;
 }
+
+#[tokio::test]
+async fn what_gitlab_does_not_show_any_more_is_stopped_alone_all_the_same() {
+    let Some(lone) = Lone::start("alone-unseen").await else { return };
+    let job = lone.job();
+    let mr = lone.open("feature", &App::works(1)).await;
+    let pipeline = job.pipeline(mr).await;
+    assert_eq!(job.deploy(&pipeline).await.code, 0);
+    let gone = r#"{"message":"404 Not found"}"#;
+    let json = [("content-type", "application/json")];
+    lone.wire.on("GET", &format!("*/merge_requests/{mr}")).always().answer(404, &json, gone);
+    lone.wire.on("GET", &format!("*/merge_requests/{mr}/*")).always().answer(404, &json, gone);
+    let ended = job.stop(&pipeline).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    lone.is_gone(mr).await;
+}

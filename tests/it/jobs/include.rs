@@ -250,8 +250,8 @@ async fn finish(world: &World, jobs: Jobs) {
 fn the_stop_job_is_where_the_deploy_job_is_and_needs_nothing() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let include = fs::read_to_string(root.join("ci/greenroom.gitlab-ci.yml")).unwrap();
-    let (_, jobs) = include.split_once("\n---\n").expect("two documents");
-    let jobs: Value = serde_saphyr::from_str(jobs).unwrap();
+    let (header, jobs) = include.split_once("\n---\n").expect("two documents");
+    let [header, jobs]: [Value; 2] = [header, jobs].map(|text| serde_saphyr::from_str(text).unwrap());
     let [deploy, stop, prepare] =
         ["deploy", "stop", "prepare"].map(|job| &jobs[format!("$[[ inputs.{job}_job ]]")]);
     let mut manual = deploy["rules"].clone();
@@ -267,6 +267,9 @@ fn the_stop_job_is_where_the_deploy_job_is_and_needs_nothing() {
         (&json!([]), &json!([])),
         "artifacts may have expired, and jobs of earlier stages failed, which a deploy job with `needs` does not wait for"
     );
+    // What earlier jobs have left on the runner, of other branches even, must not be sent; `none` keeps it.
+    assert_eq!(header["spec"]["inputs"]["git_strategy"]["default"], "empty");
+    assert_eq!(deploy["variables"]["GIT_STRATEGY"], "$[[ inputs.git_strategy ]]");
     assert_eq!(deploy["interruptible"], false);
     assert_eq!(deploy["resource_group"], deploy["environment"]["name"]);
     // GitLab makes no deployment for this one.
