@@ -301,8 +301,7 @@ impl Reader {
             _ => Err(String::from("is no log format")),
         });
         let instance = self.instance();
-        let kubeconfig = self.layers.get("kubeconfig").map(|value| (value.text, value.origin));
-        let clusters = cluster::with_default(self.layers.clusters.clone(), kubeconfig);
+        let clusters = self.clusters().unwrap_or_default();
         let secret_files = self.secret_files(per_project, &clusters);
         let webhook_url = match self.layers.get("webhook_url") {
             None => public_url.as_ref().and_then(|url| below(url, "webhooks/gitlab")),
