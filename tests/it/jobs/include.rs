@@ -334,3 +334,32 @@ fn all_of(folder: &Path) -> String {
     };
     entries.map(text).collect()
 }
+
+/// A mirror's own pipeline makes the image that the recipes name.
+#[test]
+fn the_image_of_the_recipes_is_the_one_that_our_pipeline_publishes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/gitlab-ci.md")).unwrap();
+    let image = "registry.example.com/acme/greenroom/ci";
+    let named = page.matches("image: ").count();
+    assert_eq!(page.matches(&format!("image: {image}")).count(), named, "all recipes name {image}");
+
+    let pipeline = fs::read_to_string(root.join(".gitlab-ci.yml")).unwrap();
+    let pipeline: Value = serde_saphyr::from_str(&pipeline).unwrap();
+    let script = pipeline["images"]["script"][0].as_str().expect("a script");
+    let folder = tempfile::tempdir().unwrap();
+    let stand_in = format!("buildah() {{ [ \"$1\" != push ] || echo \"$2\"; }}\n{script}");
+    let output = Command::new("sh")
+        .args(["-euc", &stand_in])
+        .current_dir(folder.path())
+        .env("CI_REGISTRY_IMAGE", "registry.example.com/acme/greenroom")
+        .env("CI_COMMIT_TAG", env!("CARGO_PKG_VERSION"))
+        .env("CI_COMMIT_TIMESTAMP", "2026-11-22T00:00:00Z")
+        .env("CI_COMMIT_SHA", "c0ffee")
+        .env("CI_PROJECT_URL", "https://gitlab.example.com/acme/greenroom")
+        .output()
+        .unwrap();
+    let pushed = String::from_utf8(output.stdout).unwrap();
+    // The tag is what the input `version` is by default.
+    assert_eq!(pushed.lines().last(), Some(&*format!("{image}:{}", env!("CARGO_PKG_VERSION"))), "{pushed}");
+}
