@@ -157,8 +157,7 @@ impl Client {
         }
         let detail = body["detail"].as_str().unwrap_or("no reason was given").to_owned();
         let error = anyhow!(detail).context(format!("{} answered {status}", self.server));
-        let later = status == StatusCode::SERVICE_UNAVAILABLE;
-        Err(if later { Failure::Unavailable(error) } else { Failure::Failed(error) })
+        Err(if is_later(status) { Failure::Unavailable(error) } else { Failure::Failed(error) })
     }
 
     async fn answer(
@@ -185,10 +184,18 @@ impl Client {
             )));
         }
         let status = answer.status();
-        let body: Value =
-            answer.json().await.with_context(|| format!("{url} answered {status} and no JSON"))?;
+        let body = match answer.json().await {
+            // A proxy's own page, while there is nobody behind it.
+            Err(_) if is_later(status) => Value::Null,
+            body => body.with_context(|| format!("{url} answered {status} and no JSON"))?,
+        };
         Ok((status, body))
     }
+}
+
+/// Whether the same question may have an answer later.
+pub(super) fn is_later(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 /// Where a server sends those who ask, in words; `None` when it answers by itself.

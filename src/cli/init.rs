@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::Value;
+use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::{Failure, output};
 use crate::render::{PROJECT_FILE, ProjectFile};
@@ -135,16 +136,21 @@ fn dockerfile(top: &Path) -> Option<Found> {
 /// A static site: a job of the pipeline with artifacts, or at least a `package.json`.
 fn site(top: &Path) -> Option<Found> {
     const FOLDERS: [&str; 6] = ["dist", "build", "public", "_site", "out", "site"];
-    let ci = fs::read_to_string(top.join(".gitlab-ci.yml")).ok();
-    let ci = ci.and_then(|text| serde_saphyr::from_str::<Value>(&text).ok()).unwrap_or_default();
-    let jobs = ci.as_object().into_iter().flatten().filter_map(|(job, about)| {
+    let mut jobs = pipeline(top).into_iter().filter_map(|(job, about)| {
         let paths = about["artifacts"]["paths"].as_array()?;
-        let folder = paths.iter().filter_map(Value::as_str).find_map(|path| {
-            FOLDERS.into_iter().find(|folder| path.trim_end_matches("/**").trim_end_matches('/') == *folder)
-        })?;
-        (!job.starts_with('.')).then_some((job.clone(), folder))
+        let named = |path: &str| {
+            let path = ["./", "$CI_PROJECT_DIR/", "${CI_PROJECT_DIR}/"]
+                .into_iter()
+                .find_map(|top| path.strip_prefix(top))
+                .unwrap_or(path);
+            let path = path.trim_end_matches(['*', '/']).to_owned();
+            FOLDERS.into_iter().find(|folder| path == *folder)
+        };
+        let folder = paths.iter().filter_map(Value::as_str).find_map(named)?;
+        // What all jobs have by default is no job.
+        (!job.starts_with('.') && job != "default").then_some((job, folder))
     });
-    let (why, job, folder) = if let Some((job, folder)) = jobs.into_iter().next() {
+    let (why, job, folder) = if let Some((job, folder)) = jobs.next() {
         let why = format!(
             "Job `{job}` of `.gitlab-ci.yml` keeps `{folder}`: the preview is that folder, served as it is."
         );
@@ -157,6 +163,18 @@ fn site(top: &Path) -> Option<Found> {
     };
     let job = Value::String(job);
     Some(Found { why: vec![why], file: format!("engine: static\nstatic: {{job: {job}, path: {folder}}}\n") })
+}
+
+/// What stands in a `.gitlab-ci.yml`, without the header that some have; nothing where there is none that can be read.
+fn pipeline(top: &Path) -> serde_json::Map<String, Value> {
+    let text = fs::read_to_string(top.join(".gitlab-ci.yml")).unwrap_or_default();
+    // GitLab takes the last of two keys that are the same.
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
+    let documents = serde_saphyr::from_multiple_with_options::<Value>(&text, options).unwrap_or_default();
+    match documents.into_iter().next_back() {
+        Some(Value::Object(pipeline)) => pipeline,
+        _ => serde_json::Map::new(),
+    }
 }
 
 /// The folders in a folder, in the order of their names.

@@ -1,12 +1,13 @@
 //! Branches, and what is known of them without a merge request: head, pipelines, what was deployed from them.
 
+use gitlab::api::projects::merge_requests::MergeRequests;
 use gitlab::api::projects::repository::branches;
 use gitlab::api::projects::{self, pipelines};
 use serde::Deserialize;
 
 use super::pipelines::PipelineShape;
 use super::{Error, Forge, built};
-use crate::preview::{Pipeline, ProjectId, Sha};
+use crate::preview::{MrKey, Pipeline, ProjectId, Sha};
 
 impl Forge {
     /// The head of a branch; `None` only when GitLab says that the *branch* is not there.
@@ -39,6 +40,23 @@ impl Forge {
             Some(branch) => Ok(self.branch_head(project, &branch).await?.is_some()),
             None => Ok(false),
         }
+    }
+
+    /// All merge requests that a branch of the project has ever had, also those that are over. Those of forks are not among them.
+    pub async fn merge_requests_ever_of_branch(
+        &self,
+        project: ProjectId,
+        branch: &str,
+    ) -> Result<Vec<MrKey>, Error> {
+        #[derive(Deserialize)]
+        struct Shape {
+            iid: u64,
+            source_project_id: Option<ProjectId>,
+        }
+        let endpoint = MergeRequests::builder().project(project).source_branch(branch).build();
+        let shapes: Vec<Shape> = self.of(project).await?.all(built(endpoint)?).await?;
+        let own = shapes.into_iter().filter(|shape| shape.source_project_id == Some(project));
+        Ok(own.map(|shape| MrKey::new(project, shape.iid)).collect())
     }
 
     /// One pipeline.

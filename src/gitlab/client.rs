@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use gitlab::api::{self, ApiError, AsyncClient, AsyncQuery, Endpoint, RestClient};
-use http::header::{ACCEPT, DATE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, DATE, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
@@ -114,9 +114,6 @@ impl Client {
                 .append_pair("per_page", &PER_PAGE.to_string())
                 .append_pair("page", &page.to_string());
             let answer = self.ask(endpoint.method(), url, None).await?;
-            if !answer.status().is_success() {
-                return Err(unreadable(format!("it leads elsewhere (status {})", answer.status().as_u16())));
-            }
             let items: Vec<T> =
                 serde_json::from_slice(answer.body()).map_err(|error| unreadable(error.to_string()))?;
             let full = items.len() >= PER_PAGE;
@@ -166,6 +163,15 @@ impl Client {
     ) -> Result<Response<Bytes>, Error> {
         let what = format!("{method} {}", url.path());
         let answer = self.call(method, url, body, None).await?;
+        if answer.status().is_redirection() {
+            let to =
+                answer.headers().get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+            return Err(Error::Elsewhere {
+                what,
+                status: answer.status().as_u16(),
+                to: to.unwrap_or_default(),
+            });
+        }
         let mut response = Response::builder().status(answer.status());
         if let Some(headers) = response.headers_mut() {
             headers.clone_from(answer.headers());

@@ -73,6 +73,18 @@ pub enum Error {
         /// What GitLab said, cut to one short line.
         message: String,
     },
+    /// GitLab, or whoever answers in its place, names another address, which the token must not go to unasked.
+    #[error(
+        "`{what}` is answered with {status} and another address, `{to}`; GitLab and its projects are asked where they are by now"
+    )]
+    Elsewhere {
+        /// Method and path.
+        what: String,
+        /// HTTP status code.
+        status: u16,
+        /// The address.
+        to: String,
+    },
     /// An answer that is not what GitLab's API sends: a proxy's page, a cut body.
     #[error("GitLab's answer to `{what}` cannot be read: {why}")]
     Unreadable {
@@ -114,6 +126,7 @@ impl Error {
             Self::RateLimited { after, .. } => Class::Retry(Some(*after)),
             // Not shown is like not allowed: GitLab hides what a token may not see.
             Self::Status { status: 401 | 403 | 404, .. }
+            | Self::Elsewhere { status: 301 | 308, .. }
             | Self::Certificate { .. }
             | Self::NoToken { .. }
             | Self::Request(_) => Class::Operator,

@@ -13,6 +13,8 @@
 //!   job, brings it to its end.
 //! * *A server deploys the same head at the same time*: the newest order wins, and both tell of that one.
 
+use std::collections::BTreeSet;
+
 use tokio_util::sync::CancellationToken;
 
 use super::controller::{Controller, Parts};
@@ -20,8 +22,10 @@ use super::desired::FileFact;
 use super::look::Error as LookError;
 use super::{apply, branch, observe, sweep};
 use crate::gitlab::Class;
+use crate::oidc::Claims;
 use crate::preview::{
-    DEFAULT_CLUSTER, Intent, MergeRequest, Place, Preview, PreviewKey, Reason, State, WorkKey,
+    BranchId, DEFAULT_CLUSTER, Intent, MergeRequest, Place, Preview, PreviewKey, PreviewName, Reason, State,
+    Subject, WorkKey,
 };
 use crate::render::Workload;
 
@@ -98,6 +102,27 @@ impl Alone {
         }
         self.parts.store.save(&record, None).await?;
         Ok(())
+    }
+
+    /// The previews that a pipeline of the job's branch may have made and that are there: those of the branch's merge requests,
+    /// which may be over by now, and the branch's own.
+    pub async fn of_branch(&self, claims: &Claims) -> Result<Vec<PreviewKey>, AloneError> {
+        let (project, branch) = (claims.project(), &claims.reference);
+        if claims.ref_type != "branch" {
+            return Ok(Vec::new());
+        }
+        let mut there = BTreeSet::new();
+        for (place, engine) in self.parts.engines.all() {
+            let names = engine.inventory().await.map_err(|error| LookError::engine(place, error))?;
+            there.extend(names.iter().filter_map(PreviewName::key).filter(|key| key.project_id == project));
+        }
+        if there.is_empty() {
+            return Ok(Vec::new());
+        }
+        let merge_requests = self.parts.forge.merge_requests_ever_of_branch(project, branch).await?;
+        let of_merge_requests = merge_requests.into_iter().map(PreviewKey::from);
+        let own = BranchId::of(branch).map(|id| PreviewKey::new(project, Subject::Branch(id)));
+        Ok(of_merge_requests.chain(own).filter(|key| there.contains(key)).collect())
     }
 
     /// Asks for a stop; the preview as it is. `branch` is the job's.

@@ -13,6 +13,13 @@ pub(super) fn web_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// An address below another one, whether that ends in a slash or not.
+pub(super) fn below(url: &Url, path: &str) -> Option<Url> {
+    let mut base = url.clone();
+    base.path_segments_mut().ok()?.pop_if_empty().push("");
+    base.join(path).ok()
+}
+
 pub(super) fn gitlab_base(text: &str) -> Result<Url, String> {
     let url = web_url(text)?;
     if url.path().contains("/api/v") {

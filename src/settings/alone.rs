@@ -132,6 +132,8 @@ impl Reader {
             }
             None => Some(tables),
             Some((text, origin)) => {
+                let remedy = "give the CI/CD variable the type file, which makes it a path";
+                self.path_of_kubeconfig(&text, &origin, remedy)?;
                 let mut clusters = cluster::with_default(tables, Some((text.clone(), origin)));
                 let context = environment_variable("KUBE_CONTEXT");
                 if let Some(default) = clusters.iter_mut().find(|cluster| cluster.name == DEFAULT_CLUSTER)

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::address::web_url;
-use super::layer::{Layer, Layers, environment_variables};
+use super::layer::{Layer, Layers, environment_variable, environment_variables};
 use super::{AloneSettings, Problems, Reader};
 use crate::outgoing::Roots;
 use crate::preview::{EngineKind, Sha, merge_request_of_environment};
@@ -73,6 +73,8 @@ pub struct CiJob {
     pub environment: Option<String>,
     /// What it does with that, where it says so.
     pub environment_action: Option<String>,
+    /// Whether its pipeline is one merge request's own.
+    pub of_merge_request: bool,
 }
 
 /// What a job's variables say of what it would render; outside of jobs nothing.
@@ -112,6 +114,16 @@ impl RenderedJob {
 /// What `GREENROOM_SERVER` says where there is none: the include's input always has a value.
 pub const NO_SERVER: &str = "none";
 
+/// The server that is to be asked, whoever asks.
+pub(super) fn server_url(text: &str) -> Result<Url, String> {
+    match text {
+        NO_SERVER => {
+            Err(String::from("stands for no server: this job does the work itself, and has nobody to ask"))
+        }
+        text => web_url(text),
+    }
+}
+
 /// The variables as they are set. An empty one counts as not set.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -121,7 +133,6 @@ pub(super) struct Variables {
     greenroom_instance: Option<String>,
     pub(super) greenroom_engine: Option<EngineKind>,
     greenroom_config: Option<PathBuf>,
-    gitlab_ci: Option<String>,
     no_color: Option<String>,
     pub(super) ci_server_url: Option<String>,
     ci_project_id: Option<u64>,
@@ -217,17 +228,21 @@ pub fn job_settings(
             engine: variables.greenroom_engine,
             patience: variables.patience(),
             merge_train: variables.ci_merge_request_event_type.as_deref() == Some("merge_train"),
-            in_gitlab: variables.gitlab_ci.as_deref() == Some("true"),
+            in_gitlab: is_job(),
             no_color: variables.no_color.is_some(),
         }),
         _ => Err(Problems(reader.problems)),
     }
 }
 
+/// Whether this is a job of GitLab CI.
+pub(super) fn is_job() -> bool {
+    environment_variable("GITLAB_CI").as_deref() == Some("true")
+}
+
 /// Whether colours are shown on a stdout that is a terminal or not: GitLab shows those of a job too.
 pub fn shows_colours(is_terminal: bool) -> bool {
-    let Variables { gitlab_ci, no_color, .. } = Variables::read().unwrap_or_default();
-    (is_terminal || gitlab_ci.as_deref() == Some("true")) && no_color.is_none()
+    (is_terminal || is_job()) && environment_variable("NO_COLOR").is_none()
 }
 
 impl Reader {
@@ -291,6 +306,7 @@ impl Reader {
             is_tag: variables.ci_commit_tag.is_some(),
             environment: variables.ci_environment_name.clone(),
             environment_action: variables.ci_environment_action.clone(),
+            of_merge_request: variables.ci_merge_request_iid.is_some(),
         })
     }
 }

@@ -7,9 +7,10 @@ use toml::Spanned;
 use toml::de::{DeArray, DeValue, ValueDeserializer};
 use url::Url;
 
-use super::Problem;
 use super::on_cluster::SharedSecret;
 use super::project::origin;
+use super::secret_file::is_no_path;
+use super::{Problem, Reader};
 use crate::preview::{DEFAULT_CLUSTER, valid_dns_label};
 
 /// What the tables are called.
@@ -127,6 +128,26 @@ fn one(table: &Spanned<DeValue<'_>>, origin: String, name: &str) -> Result<Clust
         }
     };
     Ok(Cluster { name: written.name, access, origin })
+}
+
+impl Reader {
+    /// The clusters that `serve` knows.
+    pub(super) fn clusters(&mut self) -> Option<Vec<Cluster>> {
+        let given = self.layers.get("kubeconfig").map(|value| (value.text, value.origin));
+        if let Some((text, origin)) = &given {
+            self.path_of_kubeconfig(text, origin, "write it to a file, and set this to the file's path")?;
+        }
+        Some(with_default(self.layers.clusters.clone(), given))
+    }
+
+    /// Refuses a kubeconfig where its path belongs, without showing it.
+    pub(super) fn path_of_kubeconfig(&mut self, text: &str, name: &str, remedy: &str) -> Option<()> {
+        if is_no_path(text) {
+            self.problem(name, "holds a kubeconfig, and not the path of one", remedy);
+            return None;
+        }
+        Some(())
+    }
 }
 
 /// The clusters there are: those of the tables, and `default` by the setting `kubeconfig` (empty for the usual rules, `off` for

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::Problem;
 use super::cluster::{self, Cluster};
 use super::project::{self, Table};
-use super::secret_file::secret_text;
+use super::secret_file::{is_no_path, secret_text};
 
 /// The documented defaults, which the program itself parses.
 pub const DEFAULTS: &str = include_str!("../../templates/defaults.toml");
@@ -109,6 +109,7 @@ impl Layers {
         let known: Vec<String> = layers.iter().flat_map(|layer| layer.0.keys().cloned()).collect();
         if let Some(path) = config {
             let name = path.display().to_string();
+            let name = if is_no_path(&name) { String::from("--config") } else { name };
             let file = std::fs::read_to_string(path).map_err(|error| Problem {
                 name: name.clone(),
                 problem: format!("cannot be read ({error})"),
@@ -329,15 +330,16 @@ pub(super) fn read_file(
     name: String,
     text_of: impl Fn(&str) -> Option<String>,
 ) -> Result<String, Problem> {
+    let shown = if is_no_path(path) { String::from("the value") } else { format!("`{path}`") };
     let text = std::fs::read_to_string(path.trim()).map_err(|error| Problem {
         name: name.clone(),
-        problem: format!("`{path}` cannot be read ({error})"),
+        problem: format!("{shown} cannot be read ({error})"),
         remedy: String::from("give the path of a readable file that holds the secret"),
     })?;
     // A secret that was meant and is not there must not pass for one that was not meant.
     text_of(&text).ok_or_else(|| Problem {
         name,
-        problem: format!("`{path}` is empty"),
+        problem: format!("{shown} is empty"),
         remedy: String::from("write the secret into the file, or unset the variable"),
     })
 }

@@ -40,7 +40,7 @@ pub use secret_file::{Secret, SecretFile};
 
 use crate::outgoing::Roots;
 use crate::preview::CommitStatusMode;
-use address::{among_previews, domain, gitlab_base, web_url};
+use address::{among_previews, below, domain, gitlab_base, web_url};
 use layer::{Layers, Value};
 
 /// What `serve` runs with.
@@ -121,10 +121,13 @@ struct Reader {
 }
 
 impl Settings {
-    /// Whether the environment says anything about GitLab or webhooks, so that it is meant for `serve`.
+    /// Whether the environment says anything about GitLab or webhooks, so that it is meant for `serve`. In a job of GitLab CI what
+    /// is said about GitLab is meant for the job, which may work alone.
     pub fn are_given() -> bool {
-        ["gitlab_url", "gitlab_token", "webhook_signing_token", "webhook_secret_token"]
+        let of_gitlab = if ci::is_job() { [].as_slice() } else { &["gitlab_url", "gitlab_token"] };
+        ["webhook_signing_token", "webhook_secret_token"]
             .iter()
+            .chain(of_gitlab)
             .map(|key| layer::variable(key))
             .any(|name| {
                 let file = format!("{name}_FILE");
@@ -193,7 +196,9 @@ pub fn client_settings(
     });
     let server = match (server, given) {
         (Some(server), _) => Some(server),
-        (None, Some(value)) => reader.parse(&value, "use the base URL of a running greenroom", web_url),
+        (None, Some(value)) => {
+            reader.parse(&value, "use the base URL of a running greenroom", ci::server_url)
+        }
         (None, None) => default.or_else(|| Url::parse("http://localhost:8080").ok()),
     };
     let token = reader.layers.get("api_token").as_ref().map(self::token).or(token);
@@ -296,11 +301,10 @@ impl Reader {
             _ => Err(String::from("is no log format")),
         });
         let instance = self.instance();
-        let kubeconfig = self.layers.get("kubeconfig").map(|value| (value.text, value.origin));
-        let clusters = cluster::with_default(self.layers.clusters.clone(), kubeconfig);
+        let clusters = self.clusters().unwrap_or_default();
         let secret_files = self.secret_files(per_project, &clusters);
         let webhook_url = match self.layers.get("webhook_url") {
-            None => public_url.as_ref().and_then(|url| url.join("/webhooks/gitlab").ok()),
+            None => public_url.as_ref().and_then(|url| below(url, "webhooks/gitlab")),
             Some(value) => {
                 self.parse(&value, "use an address such as `https://host/webhooks/gitlab`", web_url)
             }

@@ -86,6 +86,14 @@ impl SecretFile {
     }
 }
 
+/// Whether this is most likely what a file was to hold, where its path belongs: a token, a kubeconfig or a whole file of settings.
+/// It must not be shown, as a path would be that leads nowhere.
+pub(super) fn is_no_path(text: &str) -> bool {
+    // The last is how a kubeconfig begins in Base64.
+    let holds = ["\n", "{", "apiVersion", "YXBpVmVyc2lvbj"].iter().any(|part| text.trim().contains(part));
+    holds || text.starts_with("glpat-") || text.starts_with("whsec_")
+}
+
 /// What a file says that may have several lines: all of it, but the end of its last line; `None` when there is nothing.
 pub(super) fn whole_text(file: &str) -> Option<String> {
     let text = file.strip_suffix('\n').unwrap_or(file);

@@ -269,3 +269,43 @@ async fn what_was_done_is_told_to_scripts_too() {
     assert_eq!((code, &again["projects"][0]["changed"]), (0, &json!(false)), "{again}");
     assert_eq!(again["projects"][0]["changes"], json!([]));
 }
+
+#[tokio::test]
+async fn whatever_else_gitlab_refuses_is_told_in_its_own_words() {
+    let world = fresh(&[]).await;
+    let refused = r#"{"message":"403 Forbidden - the project is archived"}"#;
+    world.wire.on("GET", "*/hooks").always().answer(403, &[("content-type", "application/json")], refused);
+    let (code, told) = connect(&world, &[]).await;
+    assert!(code == 1 && told.contains("is archived") && !told.contains("need the role"), "{told}");
+    let (_, told) = world.greenroom.ask(&["doctor", "--project", "acme/web"], &[]).await;
+    assert!(told.contains("is archived") && !told.contains("to Maintainers only"), "{told}");
+    world.wire.heal();
+    let full = r#"{"error":"Maximum number of project hooks (100) exceeded"}"#;
+    world.wire.on("POST", "*/hooks").always().answer(422, &[("content-type", "application/json")], full);
+    let (code, told) = connect(&world, &[]).await;
+    assert!(code == 1 && told.contains("(100) exceeded") && !told.contains("private addresses"), "{told}");
+    world.wire.heal();
+    // A redirect is not followed, for the token would go along.
+    let to = "https://gitlab.example.com/api/v4/metadata";
+    world.wire.any().always().answer(301, &[("location", to)], "<html>");
+    let (code, told) = connect(&world, &[]).await;
+    assert!(code == 3 && told.contains(&format!("with 301 and another address, `{to}`")), "{told}");
+    world.wire.heal();
+    assert_eq!(world.gitlab.hooks().await, Vec::<Value>::new());
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn the_webhook_lies_below_the_public_address() {
+    let world = fresh(&[]).await;
+    for address in ["https://example.com/greenroom", "https://example.com/greenroom/"] {
+        let settings = [("GREENROOM_PUBLIC_URL", address)];
+        let (code, told) = world.greenroom.ask(&["connect", "acme/web", "--dry-run"], &settings).await;
+        assert_eq!(code, 2, "{told}");
+        assert!(
+            told.contains("make a webhook to https://example.com/greenroom/webhooks/gitlab for"),
+            "{told}"
+        );
+    }
+    world.ends_well().await;
+}

@@ -42,6 +42,28 @@ fn the_installation_is_the_one_the_program_prints() {
         |flags: &[&str]| stdout(&greenroom(&[&["install", "--print"], flags].concat(), Path::new("/")));
     holds("docs/install/greenroom.yaml", &printed(&[]));
     holds("docs/install/greenroom-postgres.yaml", &printed(&["--postgres"]));
+    // What jobs may send has to come through.
+    let largest = stdout(&greenroom(&["defaults"], Path::new("/")));
+    let largest =
+        largest.lines().find_map(|line| line.strip_prefix("artifact_max_mib = ")).expect("a default");
+    let passed = format!("nginx.ingress.kubernetes.io/proxy-body-size: {}m", largest.trim_matches('"'));
+    assert!(printed(&[]).contains(&passed), "{passed}");
+}
+
+#[test]
+fn the_secret_of_the_installation_is_made_of_the_files_of_the_five_steps() {
+    let (readme, installation) = (page("README.md"), page("docs/install/greenroom.yaml"));
+    let guide = page("docs/kubernetes.md");
+    let given: Vec<_> = guide.split_whitespace().filter_map(|it| it.strip_prefix("--from-file=")).collect();
+    assert_eq!(given.len(), 2, "{given:?}");
+    for given in given {
+        let (key, file) = given.split_once('=').unwrap_or((given, given));
+        let is_made = readme
+            .lines()
+            .any(|line| line.split_whitespace().any(|it| it.ends_with(&format!("_TOKEN_FILE={file}"))));
+        assert!(is_made, "README.md makes no file `{file}`");
+        assert!(installation.contains(&format!("value: /secrets/{key}}}")), "nothing reads `{key}`");
+    }
 }
 
 #[test]

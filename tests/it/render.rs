@@ -290,7 +290,7 @@ fn a_preset_is_printed_and_what_is_wrong_is_told() {
 
 #[test]
 fn init_writes_a_first_file_for_what_is_there_and_says_why() {
-    let repositories: [&[(&str, &str)]; 10] = [
+    let repositories: [&[(&str, &str)]; 12] = [
         &[("Dockerfile", "FROM node\nEXPOSE 3000/tcp\nCMD npm start\n")],
         &[("Containerfile", "FROM scratch\nEXPOSE $PORT\n")],
         &[("Dockerfile", ""), ("chart/Chart.yaml", CHART)],
@@ -308,6 +308,12 @@ fn init_writes_a_first_file_for_what_is_there_and_says_why() {
         &[("package.json", "{}")],
         &[(".gitlab-ci.yml", "pages:\n  script: [hugo]\n  artifacts: {paths: [public]}\n")],
         &[("README.md", "")],
+        &[(
+            ".gitlab-ci.yml",
+            "spec: {inputs: {x: {default: y}}}\n---\ndefault:\n  artifacts: {paths: [build]}\nsite:\n  script: [a]\n  script: \
+             [!reference [.b, script]]\n  artifacts: {paths: [coverage, ./dist]}\n",
+        )],
+        &[(".gitlab-ci.yml", "docs:\n  script: [mkdocs]\n  artifacts: {paths: [$CI_PROJECT_DIR/site/**]}\n")],
     ];
     let mut told = Vec::new();
     for files in repositories {

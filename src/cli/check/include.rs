@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use regex::Regex;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
@@ -175,6 +176,7 @@ struct Input {
     name: String,
     required: bool,
     options: Vec<String>,
+    pattern: Option<Regex>,
 }
 
 struct Spec(Vec<Input>);
@@ -193,6 +195,7 @@ impl Spec {
                 .flat_map(Tree::each)
                 .filter_map(|option| option.value.text().map(str::to_owned))
                 .collect(),
+            pattern: node.value.get("regex").and_then(|node| Regex::new(node.value.text()?).ok()),
         };
         Self(declared.into_iter().flat_map(|node| node.value.entries()).map(input).collect())
     }
@@ -265,6 +268,9 @@ impl Input {
         if !self.options.is_empty() && !self.options.iter().any(|option| option == text) {
             return Some((format!("is `{text}`"), format!("use one of {}", self.options.join(", "))));
         }
+        if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
+            return Some((format!("is `{text}`"), format!("use what matches `{pattern}`")));
+        }
         let is_url = |text: &str| {
             Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         };
@@ -331,6 +337,8 @@ mod tests {
         assert_eq!(included("server: none, instance: acme, engine: kubernetes"), "");
         assert_eq!(included("mode: prepare"), "");
         assert!(included("server: none").contains("neither the input `server` nor `instance`"));
+        let told = included("instance: Acme_Previews");
+        assert!(told.contains("`instance` of greenroom's include is `Acme_Previews`"), "{told}");
     }
 
     #[test]

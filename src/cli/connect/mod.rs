@@ -144,7 +144,9 @@ impl Connect {
         }
         let hooks = match self.forge.hooks(id).await {
             Ok(hooks) => hooks,
-            Err(error) if error.status() == Some(403) => return Err(self.role_too_low(id, path).await),
+            Err(error) if error.status() == Some(403) => {
+                return Err(self.role_too_low(id, path, error).await);
+            }
             Err(error) => return Err(self.explained(path, error)),
         };
         let proof = Proof {
@@ -181,8 +183,12 @@ impl Connect {
         Ok(())
     }
 
-    async fn role_too_low(&self, id: ProjectId, path: &str) -> Failure {
+    async fn role_too_low(&self, id: ProjectId, path: &str, error: Error) -> Failure {
         let role = self.forge.access(id).await.ok().and_then(|access| access.role);
+        if role >= Some(MAINTAINER) {
+            // It is something else: the project is archived, or a rule of its group.
+            return self.explained(path, error);
+        }
         Failure::Failed(anyhow!(
             "webhooks need the role Maintainer, and the token of {} is {} in `{path}`\nhint: give this one command a \
              token of a Maintainer; `greenroom serve` makes previews as a Developer, too",
@@ -202,11 +208,12 @@ impl Connect {
         let hook = match done {
             Ok(hook) => hook,
             Err(error) if error.status() == Some(422) => {
-                return Err(Failure::Failed(anyhow!(
-                    "GitLab does not take the webhook: {}\nhint: it refuses private addresses until an administrator \
-                     allows them: *Admin → Settings → Network → Outbound requests*",
-                    error.message()
-                )));
+                let hint = "it refuses private addresses until an administrator allows them: *Admin → Settings → Network → \
+                            Outbound requests*";
+                let is_of_address = error.message().contains("blocked");
+                let hint = if is_of_address { format!("\nhint: {hint}") } else { String::new() };
+                let words = error.message();
+                return Err(Failure::Failed(anyhow!("GitLab does not take the webhook: {words}{hint}")));
             }
             Err(error) => return Err(self.explained(path, error)),
         };

@@ -111,7 +111,7 @@ async fn look_at(settings: &Settings, forge: &Forge, path: &str, all: &mut Vec<C
     all.push(registry::check(settings, forge, id, path).await?);
     let hooks = match forge.hooks(id).await {
         Ok(hooks) => hooks,
-        Err(error) if error.status() == Some(403) => {
+        Err(error) if error.status() == Some(403) && role < Some(MAINTAINER) => {
             all.push(Check::skipped(
                 "webhook",
                 format!("GitLab shows the webhooks of `{path}` to Maintainers only"),

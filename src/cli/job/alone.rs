@@ -1,5 +1,6 @@
 //! A job that does the work itself: with a kubeconfig, GitLab's API and nothing that outlives it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(super) struct Alone {
     jobs: Jobs,
     claims: Claims,
     project_path: String,
+    /// Whether its pipeline is one merge request's own.
+    of_merge_request: bool,
     /// Store and downloads are in it; it goes with the job.
     _folder: TempDir,
 }
@@ -96,6 +99,7 @@ impl Alone {
             worker: Worker::new(parts),
             jobs: Jobs { forge, store, served },
             claims: claims(&settings.job)?,
+            of_merge_request: settings.job.of_merge_request,
             project_path: path,
             _folder: folder,
         })
@@ -130,18 +134,27 @@ impl Alone {
         Ok(serde_json::to_value(planned)?)
     }
 
-    /// Asks itself for a stop; answers as a server does.
-    pub(super) async fn stop(&self, named: &[u64]) -> Result<Value, Failure> {
+    /// Asks itself for a stop; answers as a server does, for each preview that is to go.
+    pub(super) async fn stop(&self, named: &[u64]) -> Result<Vec<Value>, Failure> {
         let project = self.claims.project();
         // What nobody shows any more can be stopped all the same.
-        let key = match named {
+        let named = match named {
             [iid] => Some(PreviewKey::of_mr(project, *iid)),
             several => self.jobs.admit_stop(&self.claims, several).await.map_err(turned_away)?,
         };
-        let Some(key) = key else { return Ok(json!({})) };
-        let branch = &self.claims.reference;
-        let preview = self.worker.stop(key, &self.project_path, branch).await.map_err(cannot)?;
-        Ok(json!({ "key": key.to_string(), "name": preview.name.as_str() }))
+        let mut keys = BTreeSet::from_iter(named);
+        if !self.of_merge_request {
+            // With the branch's environment goes all that its pipelines have made. When GitLab stops it, no merge request is
+            // open any more, and none is named.
+            keys.extend(self.worker.of_branch(&self.claims).await.map_err(cannot)?);
+        }
+        let mut answers = Vec::new();
+        for key in keys {
+            let branch = &self.claims.reference;
+            let preview = self.worker.stop(key, &self.project_path, branch).await.map_err(cannot)?;
+            answers.push(json!({ "key": key.to_string(), "name": preview.name.as_str() }));
+        }
+        Ok(answers)
     }
 
     /// Does the work and shows how it goes, until it is decided.

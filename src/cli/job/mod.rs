@@ -157,10 +157,10 @@ impl Job {
         }
     }
 
-    /// Asks for a stop; what is known of the preview.
-    async fn stop(&self) -> Result<Value, Failure> {
+    /// Asks for a stop; what is known of each preview that goes.
+    async fn stop(&self) -> Result<Vec<Value>, Failure> {
         match &self.desk {
-            Desk::Server(server) => server.ask("api/v1/jobs/stop", &self.named(), None).await,
+            Desk::Server(server) => Ok(vec![server.ask("api/v1/jobs/stop", &self.named(), None).await?]),
             Desk::Alone(alone) => self.in_time(Box::pin(alone.stop(&self.merge_requests))).await,
         }
     }
@@ -317,9 +317,12 @@ pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
 }
 
 async fn ask_and_follow(job: &Job) -> Result<(End, Value), Failure> {
-    let answer = job.stop().await?;
-    if !answer["name"].is_null() {
-        return job.follow(&answer).await;
+    let mut gone = None;
+    for answer in job.stop().await?.iter().filter(|answer| !answer["name"].is_null()) {
+        gone = Some(job.follow(answer).await?);
+    }
+    if let Some(gone) = gone {
+        return Ok(gone);
     }
     let shown = json!({ "outcome": "done", "state": "stopped", "reason": "there is no preview to stop" });
     Ok((serde_json::from_value(shown.clone())?, shown))

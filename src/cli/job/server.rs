@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::redirect::Policy;
-use reqwest::{Body, RequestBuilder, Response, StatusCode};
+use reqwest::{Body, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
@@ -15,7 +15,7 @@ use url::Url;
 
 use super::archive::Packed;
 use crate::cli::Failure;
-use crate::cli::client::elsewhere;
+use crate::cli::client::{elsewhere, is_later};
 use crate::outgoing::{Outgoing, certificate_refused};
 use crate::settings::ServerAccess;
 
@@ -116,8 +116,7 @@ impl Server {
         let body: Value = answer.json().await.unwrap_or_default();
         let detail = body["detail"].as_str().unwrap_or("no reason was given").to_owned();
         let error = anyhow!(detail).context(format!("{server} answered {status}"));
-        let later = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        Err(if later { Failure::Unavailable(error) } else { Failure::Failed(error) })
+        Err(if is_later(status) { Failure::Unavailable(error) } else { Failure::Failed(error) })
     }
 
     fn away(&self, error: reqwest::Error) -> Failure {

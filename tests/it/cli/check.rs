@@ -107,3 +107,18 @@ fn what_holds_for_a_project_is_told_with_where_it_was_written() {
     shell.writes("greenroom.toml", "[[project]]\nmatch = ['**']\nmax_lifetime = '7d'\nmax_previews = -1\n");
     assert_snapshot!(shown(shell.runs(&[&check[..], &["team-a/web"]].concat())));
 }
+
+#[test]
+fn the_token_of_jobs_that_work_alone_is_no_setting_of_a_server() {
+    let shell = Shell::new();
+    shell.writes(".greenroom.yml", "version: 1\nengine: static\nstatic: {job: build, path: dist}\n");
+    let checks = |in_job: bool| {
+        let mut greenroom = shell.greenroom(&["check"]);
+        greenroom.env("GREENROOM_GITLAB_TOKEN", "t").envs(in_job.then_some(("GITLAB_CI", "true")));
+        let output = greenroom.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(checks(true), (Some(0), String::new()));
+    let (code, told) = checks(false);
+    assert!(code == Some(2) && told.contains("GREENROOM_WEBHOOK_SIGNING_TOKEN"), "{told}");
+}

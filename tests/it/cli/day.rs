@@ -154,3 +154,15 @@ async fn a_server_that_sends_elsewhere_has_done_nothing_and_that_is_told() {
     assert_eq!((code, &*stdout), (1, ""), "{stderr}");
     assert!(stderr.contains(&format!("sends elsewhere, to `{to}`: use `--server`")), "{stderr}");
 }
+
+#[tokio::test]
+async fn a_proxy_with_nobody_behind_it_is_worth_another_try() {
+    let wire = Wire::to(&"http://localhost".parse().unwrap()).await;
+    wire.any().always().answer(502, &[("content-type", "text/html")], "<h1>502 Bad Gateway</h1>");
+    let server = wire.url().to_string();
+    for args in [&["list"][..], &["why", "42!7"], &["stop", "42!7"], &["plan", "acme/web!7"]] {
+        let (code, stdout, stderr) = ask(&[args, &["--server", &server]].concat()).await;
+        assert_eq!((code, &*stdout), (3, ""), "{args:?}: {stderr}");
+        assert!(stderr.contains("answered 502"), "{stderr}");
+    }
+}

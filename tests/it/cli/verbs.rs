@@ -106,3 +106,37 @@ fn a_reader_that_goes_away_is_no_error() {
         assert_eq!((child.wait().unwrap().code(), &*said), (Some(0), ""), "{args:?}");
     }
 }
+
+#[test]
+fn a_job_that_works_alone_has_no_server_to_ask() {
+    let shell = Shell::new();
+    for args in [&["list"][..], &["logs", "acme/web!7"], &["plan", "acme/web!7"], &["stop", "acme/web!7"]] {
+        let output = shell.greenroom(args).env("GREENROOM_SERVER", "none").output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
+        assert!(told.contains("`none` stands for no server: this job does the work itself"), "{told}");
+    }
+}
+
+/// A log of a job is read by many, and a variable of several lines cannot be masked.
+#[test]
+fn a_secret_where_its_path_belongs_is_not_shown() {
+    let shell = Shell::new();
+    let kubeconfig = "apiVersion: v1\nkind: Config\nusers: [{name: a, user: {token: hush-hush}}]\n";
+    let job = [("GREENROOM_INSTANCE", "acme"), ("GREENROOM_SERVER", "none"), ("GITLAB_CI", "true")];
+    let serve = [("GREENROOM_WEBHOOK_SECRET_TOKEN", "s"), ("GREENROOM_GITLAB_URL", "http://127.0.0.1:9")];
+    for (verb, others, name, value, told) in [
+        ("deploy", &job[..], "KUBECONFIG", kubeconfig, "holds a kubeconfig, and not the path of one"),
+        ("stop", &job, "GREENROOM_KUBECONFIG", "YXBpVmVyc2lvbjogdjEKa2hush-hush", "holds a kubeconfig"),
+        ("stop", &job, "GREENROOM_CONFIG", "[[project]]\ngitlab_token = 'hush-hush'\n", "cannot be read"),
+        ("serve", &serve, "GREENROOM_KUBECONFIG", kubeconfig, "holds a kubeconfig, and not the path of one"),
+        ("serve", &serve, "GREENROOM_GITLAB_TOKEN_FILE", "glpat-hush-hush", "the value cannot be read"),
+    ] {
+        let mut greenroom = shell.greenroom(&[verb]);
+        let output = greenroom.envs(others.iter().copied()).env(name, value).output().unwrap();
+        let all = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{verb}: {all}");
+        assert!(all.contains(name) || all.contains("--config"), "{all}");
+        assert!(all.contains(told) && !all.contains("hush-hush"), "{all}");
+    }
+}

@@ -142,9 +142,9 @@ impl Job<'_> {
 
 /// A project on GitLab, a cluster, and nobody between them. Dropped in this order, as a [`World`](crate::support::world::World).
 pub struct Lone {
-    wire: Wire,
-    gitlab: Gitlab,
-    cluster: &'static Cluster,
+    pub wire: Wire,
+    pub gitlab: Gitlab,
+    pub cluster: &'static Cluster,
     name: &'static str,
     pub kubeconfig: PathBuf,
 }

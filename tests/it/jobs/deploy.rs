@@ -239,6 +239,22 @@ async fn a_dropped_connection_and_a_killed_server_are_waited_out() {
 }
 
 #[tokio::test]
+async fn a_reopened_merge_request_gets_back_what_its_job_has_sent() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let job = world.pipeline_with_jobs(mr).await;
+    let ended = world.job_verb(job.deploy, mr, &["deploy", site("sent").path().to_str().unwrap()]).await;
+    assert_eq!(ended.code, 0, "{}", ended.all());
+    world.gitlab.act(&format!("jobs/{}", job.deploy), json!({ "status": "success" })).await;
+    world.gitlab.close(mr).await;
+    world.becomes(mr, "stopped").await;
+    world.gitlab.reopen(mr).await;
+    world.becomes(mr, "ready").await;
+    world.shows(mr, "sent").await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
 async fn a_cancelled_job_does_not_stop_what_it_asked_for() {
     let world = World::start().await;
     let mr = world.gitlab.open_mr("feature", "A feature").await;

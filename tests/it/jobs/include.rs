@@ -250,8 +250,8 @@ async fn finish(world: &World, jobs: Jobs) {
 fn the_stop_job_is_where_the_deploy_job_is_and_needs_nothing() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let include = fs::read_to_string(root.join("ci/greenroom.gitlab-ci.yml")).unwrap();
-    let (_, jobs) = include.split_once("\n---\n").expect("two documents");
-    let jobs: Value = serde_saphyr::from_str(jobs).unwrap();
+    let (header, jobs) = include.split_once("\n---\n").expect("two documents");
+    let [header, jobs]: [Value; 2] = [header, jobs].map(|text| serde_saphyr::from_str(text).unwrap());
     let [deploy, stop, prepare] =
         ["deploy", "stop", "prepare"].map(|job| &jobs[format!("$[[ inputs.{job}_job ]]")]);
     let mut manual = deploy["rules"].clone();
@@ -264,9 +264,12 @@ fn the_stop_job_is_where_the_deploy_job_is_and_needs_nothing() {
     assert_eq!(stop["variables"]["GIT_STRATEGY"], "none", "the branch may be gone");
     assert_eq!(
         (&stop["dependencies"], &stop["needs"]),
-        (&json!([]), &Value::Null),
-        "artifacts may have expired"
+        (&json!([]), &json!([])),
+        "artifacts may have expired, and jobs of earlier stages failed, which a deploy job with `needs` does not wait for"
     );
+    // What earlier jobs have left on the runner, of other branches even, must not be sent; `none` keeps it.
+    assert_eq!(header["spec"]["inputs"]["git_strategy"]["default"], "empty");
+    assert_eq!(deploy["variables"]["GIT_STRATEGY"], "$[[ inputs.git_strategy ]]");
     assert_eq!(deploy["interruptible"], false);
     assert_eq!(deploy["resource_group"], deploy["environment"]["name"]);
     // GitLab makes no deployment for this one.
@@ -330,4 +333,33 @@ fn all_of(folder: &Path) -> String {
         _ => String::new(),
     };
     entries.map(text).collect()
+}
+
+/// A mirror's own pipeline makes the image that the recipes name.
+#[test]
+fn the_image_of_the_recipes_is_the_one_that_our_pipeline_publishes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/gitlab-ci.md")).unwrap();
+    let image = "registry.example.com/acme/greenroom/ci";
+    let named = page.matches("image: ").count();
+    assert_eq!(page.matches(&format!("image: {image}")).count(), named, "all recipes name {image}");
+
+    let pipeline = fs::read_to_string(root.join(".gitlab-ci.yml")).unwrap();
+    let pipeline: Value = serde_saphyr::from_str(&pipeline).unwrap();
+    let script = pipeline["images"]["script"][0].as_str().expect("a script");
+    let folder = tempfile::tempdir().unwrap();
+    let stand_in = format!("buildah() {{ [ \"$1\" != push ] || echo \"$2\"; }}\n{script}");
+    let output = Command::new("sh")
+        .args(["-euc", &stand_in])
+        .current_dir(folder.path())
+        .env("CI_REGISTRY_IMAGE", "registry.example.com/acme/greenroom")
+        .env("CI_COMMIT_TAG", env!("CARGO_PKG_VERSION"))
+        .env("CI_COMMIT_TIMESTAMP", "2026-11-22T00:00:00Z")
+        .env("CI_COMMIT_SHA", "c0ffee")
+        .env("CI_PROJECT_URL", "https://gitlab.example.com/acme/greenroom")
+        .output()
+        .unwrap();
+    let pushed = String::from_utf8(output.stdout).unwrap();
+    // The tag is what the input `version` is by default.
+    assert_eq!(pushed.lines().last(), Some(&*format!("{image}:{}", env!("CARGO_PKG_VERSION"))), "{pushed}");
 }

@@ -1,6 +1,7 @@
 //! Deploys as jobs of a pipeline ask for them: with the ID token that GitLab gives a job, and nothing else.
 
 mod alone;
+mod alone_ends;
 mod both;
 mod branch;
 mod checks;
