@@ -295,6 +295,26 @@ async fn drift_is_repaired() {
 }
 
 #[tokio::test]
+async fn pod_security_that_somebody_weakens_is_put_back() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let town = Town::start(cluster, "weakened").await;
+    let mr = town.ready("feature", &App::works(1)).await;
+    town.world.rests().await;
+    let (namespace, label) = (town.namespace(mr), "pod-security.kubernetes.io/enforce");
+    let privileged = format!("{label}=privileged");
+    cluster.kubectl(&["label", "--overwrite", "namespace", &namespace, &privileged], "").await;
+    until("its pods are held to what they were held to", PATIENCE, || async {
+        let found = cluster.get("namespaces", "", &namespace).await.expect("the namespace");
+        let level = found["metadata"]["labels"][label].clone();
+        if level == "restricted" { Ok(()) } else { Err(level) }
+    })
+    .await;
+    town.world.becomes(mr, "ready").await;
+    town.serves(mr, &App::works(1)).await;
+    town.world.ends_well().await;
+}
+
+#[tokio::test]
 async fn what_an_admission_webhook_refuses_is_told_in_its_words() {
     let Some(cluster) = Cluster::start().await else { return };
     let town = Town::start(cluster, "mayor").await;
