@@ -90,6 +90,8 @@ pub struct Known {
     /// ConfigMaps of somebody's own beside it, as long as the namespace is the same.
     pub added: BTreeSet<String>,
     held: bool,
+    /// Whether it slept in the last quiet time.
+    slept: bool,
     /// Whether greenroom has lost its memory: what it finds in the cluster may then be what a job has deployed without it.
     pub forgotten: bool,
 }
@@ -160,7 +162,7 @@ impl histories::Story for Story {
                     self.say(what);
                 }
             }
-            Step::LoseStore => {
+            Step::LoseStore if self.known.iter().flatten().all(Known::is_remembered_elsewhere) => {
                 self.world.greenroom.kill9();
                 self.world.greenroom.lose_store();
                 self.world.greenroom.restart().await;
@@ -169,6 +171,7 @@ impl histories::Story for Story {
                 }
                 self.say("greenroom's store is lost");
             }
+            Step::LoseStore => {}
             Step::Rest => {
                 let healed = [heal(&self.world).await, back(&self.wire)].join(", ");
                 for known in self.known.iter_mut().flatten().filter(|known| known.held) {
@@ -269,6 +272,7 @@ impl Story {
             asleep: Fact::No,
             added: BTreeSet::new(),
             held: false,
+            slept: false,
             forgotten: false,
         }
     }
@@ -445,6 +449,12 @@ impl Known {
         self.added.clear();
     }
 
+    /// Whether nothing was stopped or woken that greenroom alone may know of by now.
+    fn is_remembered_elsewhere(&self) -> bool {
+        let facts = [&self.by_hand, &self.by_operator];
+        !self.busy || (!self.slept && facts.iter().all(|fact| **fact == Fact::No))
+    }
+
     fn is_forgotten(&mut self) {
         self.forgotten = true;
         for fact in [&mut self.by_hand, &mut self.by_operator, &mut self.asleep] {
@@ -487,6 +497,7 @@ impl Known {
         // What serves beside a head that waits or failed may sleep, too.
         let sleeps = self.asleep != Fact::No && self.exact.is_some() && runs.is_empty();
         self.asleep = if sleeps { Fact::At(head.to_owned()) } else { Fact::No };
+        self.slept = sleeps;
         (self.serves, self.good) = (!runs.is_empty(), runs);
     }
 }
