@@ -1,6 +1,7 @@
 //! A few merge requests whose previews are in namespaces of a real cluster.
 
 mod hands;
+mod known;
 mod outage;
 mod revision;
 mod step;
@@ -14,6 +15,6 @@ use story::Story;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_time_cluster_and_gitlab_equal_the_truth() {
     if ControlPlane::start().await.is_some() {
-        all_end_well::<Story>(12).await;
+        all_end_well::<Story>(24).await;
     }
 }

@@ -86,7 +86,7 @@ impl Outage {
                 let on = verbs.on(wire).after_passing(pass, many);
                 match trouble {
                     Trouble::Answer500 => {
-                        on.answer(500, &JSON, &status(500, "InternalError", "etcd is slow"))
+                        on.answer(500, &JSON, &status(500, "InternalError", "etcd is slow"));
                     }
                     Trouble::Answer429 => {
                         on.answer(429, &JSON, &status(429, "TooManyRequests", "storage is (re)initializing"));

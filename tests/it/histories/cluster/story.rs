@@ -1,7 +1,7 @@
 //! Lets a history happen: the people, those with hands in the cluster, the broken network, the crashes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::{
     hands::{ControlPlane, Hands},
+    known::{Fact, Known},
     outage::back,
     revision::{Flaw, Revision},
-    step::{Change, Hand, Mr, Step, Verb, history},
+    step::{Change, Mr, Step, Verb, history},
     truth,
 };
 use crate::histories::{self, mishap::heal};
@@ -25,76 +26,6 @@ use crate::support::{
 const BRANCHES: [&str; 3] = ["one", "two", "three"];
 /// The one in whose preview's place is a namespace of somebody else.
 const SQUATTED: Mr = 2;
-
-/// Whether something was done to a merge request that only greenroom's memory tells from another story.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fact {
-    No,
-    /// At this head, and nothing happened since that could take it back.
-    At(String),
-    /// Nobody can tell from outside.
-    Perhaps,
-}
-
-impl Fact {
-    fn blurs(&mut self) {
-        if matches!(self, Self::At(_)) {
-            *self = Self::Perhaps;
-        }
-    }
-
-    fn is_over(&mut self, certain: bool) {
-        if certain {
-            *self = Self::No;
-        } else {
-            self.blurs();
-        }
-    }
-
-    /// Whether it holds for this head, and whether that is certain.
-    pub fn at(&self, head: &str) -> (bool, bool) {
-        match self {
-            Self::No => (false, true),
-            Self::At(sha) => (sha == head, true),
-            Self::Perhaps => (true, false),
-        }
-    }
-}
-
-/// What is known of a merge request that no API tells.
-#[derive(Debug)]
-pub struct Known {
-    pub iid: u64,
-    branch: &'static str,
-    pub namespace: String,
-    pub squatted: bool,
-    revision: Revision,
-    /// What each commit has.
-    pub revisions: BTreeMap<String, Revision>,
-    /// The pipeline that runs, and its commit.
-    running: Option<(u64, String)>,
-    /// What is in the cluster for certain: this, and nothing came since that could change it.
-    pub exact: Option<Revision>,
-    /// Images of which one certainly runs, where `serves` says so.
-    pub good: BTreeSet<String>,
-    pub serves: bool,
-    /// Whether anything happened to it since the last quiet time.
-    busy: bool,
-    /// Whether GitLab had an available environment of it in the last quiet time, and nothing has ended it since.
-    pub available: bool,
-    /// Stopped in GitLab, or by the operator.
-    pub by_hand: Fact,
-    pub by_operator: Fact,
-    /// Put to sleep.
-    pub asleep: Fact,
-    /// ConfigMaps of somebody's own beside it, as long as the namespace is the same.
-    pub added: BTreeSet<String>,
-    held: bool,
-    /// Whether it slept in the last quiet time.
-    slept: bool,
-    /// Whether greenroom has lost its memory: what it finds in the cluster may then be what a job has deployed without it.
-    pub forgotten: bool,
-}
 
 /// A history as it happens.
 pub struct Story {
@@ -254,27 +185,7 @@ impl Story {
         }
         let iid = self.world.gitlab.open_mr(BRANCHES[mr], BRANCHES[mr]).await;
         assert_eq!(iid, next as u64, "iids come one after another");
-        Known {
-            iid,
-            branch: BRANCHES[mr],
-            namespace,
-            squatted: mr == SQUATTED,
-            revision,
-            revisions: BTreeMap::from([(sha, revision)]),
-            running: None,
-            exact: None,
-            good: BTreeSet::new(),
-            serves: false,
-            busy: true,
-            available: false,
-            by_hand: Fact::No,
-            by_operator: Fact::No,
-            asleep: Fact::No,
-            added: BTreeSet::new(),
-            held: false,
-            slept: false,
-            forgotten: false,
-        }
+        Known::new(iid, BRANCHES[mr], namespace, mr == SQUATTED, sha, revision)
     }
 
     async fn push(&self, branch: &str, revision: &Revision) -> String {
@@ -417,87 +328,5 @@ impl Revision {
                 self.flaw = Some(flaw);
             }
         }
-    }
-}
-
-impl Known {
-    /// The head may be handed to the cluster from now on.
-    fn may_be_ordered(&mut self, head: &str) {
-        let Some(revision) = self.revisions.get(head).filter(|revision| revision.is_sent()) else { return };
-        self.forgotten = false;
-        if self.exact.as_ref() == Some(revision) {
-            return;
-        }
-        // A Deployment that selects by something else is made anew.
-        self.serves &= self.exact.is_some_and(|exact| exact.selector == revision.selector);
-        self.good.insert(revision.image());
-        self.exact = None;
-        // An order wakes.
-        self.asleep = Fact::No;
-    }
-
-    fn ends(&mut self) {
-        self.is_taken_down();
-        // Closed and reopened since, perhaps unseen.
-        for fact in [&mut self.by_hand, &mut self.by_operator, &mut self.asleep] {
-            fact.blurs();
-        }
-    }
-
-    fn is_taken_down(&mut self) {
-        (self.serves, self.available, self.exact) = (false, false, None);
-        self.added.clear();
-    }
-
-    /// Whether nothing was stopped or woken that greenroom alone may know of by now.
-    fn is_remembered_elsewhere(&self) -> bool {
-        let facts = [&self.by_hand, &self.by_operator];
-        !self.busy || (!self.slept && facts.iter().all(|fact| **fact == Fact::No))
-    }
-
-    fn is_forgotten(&mut self) {
-        self.forgotten = true;
-        for fact in [&mut self.by_hand, &mut self.by_operator, &mut self.asleep] {
-            fact.blurs();
-        }
-    }
-
-    fn is_meddled_with(&mut self, hand: Hand, count: usize) {
-        match hand {
-            Hand::Hold => self.held = true,
-            Hand::Add => {
-                self.added.insert(format!("ConfigMap added-{count}: by hand"));
-            }
-            Hand::Delete(0) | Hand::EditImage => (self.exact, self.serves) = (None, false),
-            Hand::DeleteNamespace => {
-                (self.exact, self.serves) = (None, false);
-                self.added.clear();
-                self.asleep.blurs();
-            }
-            _ => self.exact = None,
-        }
-    }
-
-    /// What is certain after a quiet time.
-    pub fn rests(&mut self, state: &str, head: &str, runs: BTreeSet<String>, available: bool) {
-        (self.busy, self.available) = (false, available);
-        self.exact = match state {
-            "ready" | "asleep" => self.revisions.get(head).copied(),
-            "stopped" => None,
-            _ => self.exact,
-        };
-        let ended = |fact: &Fact, is: bool| match fact {
-            Fact::No => Fact::No,
-            _ if is => Fact::At(head.to_owned()),
-            Fact::At(sha) if sha != head => Fact::At(sha.clone()),
-            _ => Fact::No,
-        };
-        self.by_hand = ended(&self.by_hand, state == "stopped");
-        self.by_operator = ended(&self.by_operator, state == "stopped");
-        // What serves beside a head that waits or failed may sleep, too.
-        let sleeps = self.asleep != Fact::No && self.exact.is_some() && runs.is_empty();
-        self.asleep = if sleeps { Fact::At(head.to_owned()) } else { Fact::No };
-        self.slept = sleeps;
-        (self.serves, self.good) = (!runs.is_empty(), runs);
     }
 }

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{
     hands::{Hands, KINDS},
+    known::{Fact, Known},
     revision::{Flaw, Revision, said},
-    story::{Fact, Known, Story},
+    story::Story,
 };
 use crate::histories::{
     comes_to_stay,
@@ -194,14 +195,11 @@ async fn truths(story: &Story, known: &Known, side: &Side) -> Vec<Truth> {
         (&known.by_hand, "somebody stopped the environment in GitLab"),
     ];
     for (fact, reason) in stops {
-        match fact.at(side.head()) {
-            (true, certain) => {
-                truths.push(gone(reason));
-                if certain {
-                    return truths;
-                }
+        if let (true, certain) = fact.at(side.head()) {
+            truths.push(gone(reason));
+            if certain {
+                return truths;
             }
-            (false, _) => {}
         }
     }
     truths.extend(of_head(story, known, side.head()).await);
