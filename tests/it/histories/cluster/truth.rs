@@ -120,8 +120,9 @@ async fn equals(story: &Story) -> Result<(), String> {
 async fn one(story: &Story, known: &Known, side: &Side) -> Result<(), String> {
     let Some(preview) = &side.preview else {
         let there = story.hands.namespace(&known.namespace).await.is_some_and(|_| !known.squatted);
-        let over_before_anybody_saw = !side.open && side.comment.is_none() && !there;
-        return if over_before_anybody_saw { Ok(()) } else { Err("no preview is known".to_owned()) };
+        // Over before anybody saw it, or forgotten since.
+        let is_over = !side.open && !there && (side.comment.is_none() || known.forgotten);
+        return if is_over { Ok(()) } else { Err("no preview is known".to_owned()) };
     };
     let url = preview["url"].as_str().ok_or("no link")?;
     let mut differences = Vec::new();
