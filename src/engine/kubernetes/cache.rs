@@ -74,6 +74,8 @@ pub(super) struct Cache {
     pub places: HashMap<String, Place>,
     pub objects: HashMap<String, BTreeMap<Id, Seen>>,
     pub watches: HashMap<Kind, Watched>,
+    /// How often a watch got on again after a trouble.
+    pub recoveries: u64,
 }
 
 impl Cache {

@@ -40,6 +40,8 @@ const DEADLINES_EVERY: Duration = Duration::from_secs(1);
 struct Told {
     lines: Vec<String>,
     drifted: Vec<String>,
+    /// [`Cache::recoveries`](super::cache::Cache::recoveries) at that time: whoever looked then may not have seen it.
+    recoveries: u64,
     /// Since when there is something else to tell.
     at: Option<Instant>,
 }
@@ -138,13 +140,16 @@ impl Inner {
         told: &mut HashMap<String, Told>,
     ) {
         let told = told.entry(name.to_owned()).or_default();
-        if told.lines == assessed.waits_for && told.drifted == assessed.drifted {
+        let recoveries = self.cache().recoveries;
+        let missed = !assessed.drifted.is_empty() && told.recoveries != recoveries;
+        if told.lines == assessed.waits_for && told.drifted == assessed.drifted && !missed {
             told.at = None;
             return;
         }
         // What is over in a moment is not worth a look.
         if told.at.get_or_insert_with(Instant::now).elapsed() >= TELL_AFTER {
-            *told = Told { lines: assessed.waits_for.clone(), drifted: assessed.drifted.clone(), at: None };
+            let (lines, drifted) = (assessed.waits_for.clone(), assessed.drifted.clone());
+            *told = Told { lines, drifted, recoveries, at: None };
             self.tell(place.key);
         }
     }

@@ -110,7 +110,8 @@ async fn what_a_newer_revision_wants_again_is_not_removed_for_an_older_one() {
     let held = std::sync::Mutex::new(held);
     wire.on("DELETE", "*/configmaps/texts").before(move || {
         // Until the third revision was sent, or waits for this.
-        let _ = held.lock().unwrap().recv_timeout(Duration::from_secs(10));
+        let held = held.lock().unwrap();
+        let _ = tokio::task::block_in_place(|| held.recv_timeout(Duration::from_secs(10)));
     });
     town.update(mr, "feature", &App::works(2)).await;
     until("the second one removes it", PATIENCE, || async {
