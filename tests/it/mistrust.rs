@@ -75,7 +75,7 @@ async fn bears((method, path): (&'static str, &str), doubt: Doubt) {
         // Short only where it is waited for: a slow machine answers late, and after such a minute the next try is far off.
         ("GREENROOM_GITLAB_TIMEOUT", if matches!(doubt, Hangs) { "2s" } else { "30s" }),
     ];
-    let world = World::unjudged(&settings).await;
+    let world = World::unjudged("acme/web", &settings).await;
     let (one, two) = (world.ready_mr("one", "one").await, world.ready_mr("two", "two").await);
     a_resync_passes(&world).await;
     let before = what_is_there(&world).await;

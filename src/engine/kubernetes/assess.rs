@@ -70,6 +70,9 @@ pub(super) fn assess(cache: &Cache, namespace: &str) -> Assessment {
         found.concerned.extend(unbound.map(|(name, _)| ("PersistentVolumeClaim".to_owned(), name.clone())));
     }
     if let Some(ready) = place.record.ready.as_ref().filter(|_| place.record.is_ready()) {
+        if order.pod_security.iter().any(|(label, level)| place.pod_security.get(label) != Some(level)) {
+            found.drifted.push("the namespace's Pod Security was changed by somebody else".to_owned());
+        }
         found.compare(
             cache,
             namespace,

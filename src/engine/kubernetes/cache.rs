@@ -51,6 +51,8 @@ pub(super) struct Place {
     pub uid: String,
     pub key: PreviewKey,
     pub deleting: bool,
+    /// Its labels of Pod Security.
+    pub pod_security: BTreeMap<String, String>,
     pub record: Record,
 }
 
@@ -72,6 +74,8 @@ pub(super) struct Cache {
     pub places: HashMap<String, Place>,
     pub objects: HashMap<String, BTreeMap<Id, Seen>>,
     pub watches: HashMap<Kind, Watched>,
+    /// How often a watch got on again after a trouble.
+    pub recoveries: u64,
 }
 
 impl Cache {
@@ -137,10 +141,12 @@ impl Cache {
 impl Place {
     /// From a namespace's metadata; `None` when it does not name its merge request.
     pub(super) fn of(metadata: &ObjectMeta) -> Option<Self> {
-        let empty = BTreeMap::new();
+        let (empty, labels) = (BTreeMap::new(), metadata.labels.as_ref()?);
+        let pod_security = labels.iter().filter(|(name, _)| name.starts_with(names::POD_SECURITY));
         Some(Self {
             uid: metadata.uid.clone()?,
-            key: names::key(metadata.labels.as_ref()?)?,
+            key: names::key(labels)?,
+            pod_security: pod_security.map(|(name, level)| (name.clone(), level.clone())).collect(),
             deleting: metadata.deletion_timestamp.is_some(),
             record: Record::read(metadata.annotations.as_ref().unwrap_or(&empty)),
         })

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use super::names::{GREENROOM, PULL_SECRET, SECRET};
+use super::names::{GREENROOM, POD_SECURITY, PULL_SECRET, SECRET};
 use super::{PodSecurity, Profile};
 
 /// The label of every namespace that says its name.
@@ -19,7 +19,7 @@ pub(super) fn pod_security(profile: &Profile) -> BTreeMap<String, String> {
         PodSecurity::Restricted => "restricted",
         PodSecurity::Baseline => "baseline",
     };
-    ["enforce", "warn"].map(|mode| (format!("pod-security.kubernetes.io/{mode}"), level.to_owned())).into()
+    ["enforce", "warn"].map(|mode| (format!("{POD_SECURITY}{mode}"), level.to_owned())).into()
 }
 
 /// The guard objects of a namespace, which come before everything that they guard.

@@ -40,6 +40,8 @@ const DEADLINES_EVERY: Duration = Duration::from_secs(1);
 struct Told {
     lines: Vec<String>,
     drifted: Vec<String>,
+    /// [`Cache::recoveries`](super::cache::Cache::recoveries) at that time: whoever looked then may not have seen it.
+    recoveries: u64,
     /// Since when there is something else to tell.
     at: Option<Instant>,
 }
@@ -138,13 +140,16 @@ impl Inner {
         told: &mut HashMap<String, Told>,
     ) {
         let told = told.entry(name.to_owned()).or_default();
-        if told.lines == assessed.waits_for && told.drifted == assessed.drifted {
+        let recoveries = self.cache().recoveries;
+        let missed = !assessed.drifted.is_empty() && told.recoveries != recoveries;
+        if told.lines == assessed.waits_for && told.drifted == assessed.drifted && !missed {
             told.at = None;
             return;
         }
         // What is over in a moment is not worth a look.
         if told.at.get_or_insert_with(Instant::now).elapsed() >= TELL_AFTER {
-            *told = Told { lines: assessed.waits_for.clone(), drifted: assessed.drifted.clone(), at: None };
+            let (lines, drifted) = (assessed.waits_for.clone(), assessed.drifted.clone());
+            *told = Told { lines, drifted, recoveries, at: None };
             self.tell(place.key);
         }
     }
@@ -159,8 +164,21 @@ impl Inner {
     ) -> Result<(), Refusal> {
         let Some(order) = &place.record.order else { return Ok(()) };
         let Some(preview) = PreviewName::parse(name) else { return Ok(()) };
-        let annotations = match verdict {
-            Verdict::Ready => {
+        let diagnosis = match verdict {
+            Verdict::Ready => None,
+            Verdict::Failed { late } => Some(self.diagnosis(name, order, assessed, late).await),
+        };
+        // An order that came in the meantime has its own verdict, and may want what this one has not.
+        let turn = self.turn(&preview).lock_owned().await;
+        let newer = self.attempt(&preview).filter(|attempt| attempt.at != order.at);
+        if newer.as_ref().is_some_and(Attempt::is_sending) {
+            return Ok(());
+        }
+        if newer.is_some() && self.begun_last(name).await? != Some(order.at) {
+            return Err(Refusal::Conflict("a newer order was sent".into()));
+        }
+        let annotations = match diagnosis {
+            None => {
                 self.prune(name, place).await?;
                 let ready = Ready {
                     sha: order.sha.clone(),
@@ -170,13 +188,8 @@ impl Inner {
                 };
                 record::ready(&ready, &place.record.objects)
             }
-            Verdict::Failed { late } => record::failed(&self.diagnosis(name, order, assessed, late).await),
+            Some(failure) => record::failed(&failure),
         };
-        // An order that came in the meantime has its own verdict.
-        let turn = self.turn(&preview).lock_owned().await;
-        if self.attempt(&preview).as_ref().is_some_and(Attempt::is_sending) {
-            return Ok(());
-        }
         match self.server.note(name, &place.uid, &Map::new(), &annotations).await {
             Ok(()) => {
                 // Only now does the status say so: whoever is told must find it.
@@ -191,6 +204,12 @@ impl Inner {
             Err(Refusal::NotFound | Refusal::Conflict(_)) => Ok(()),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// When the newest order was begun, as the cluster says itself: the watch may not have shown it yet.
+    async fn begun_last(&self, name: &str) -> Result<Option<i64>, Refusal> {
+        let found = self.server.namespace(name).await?.and_then(|found| Place::of(&found.metadata));
+        Ok(found.and_then(|place| place.record.order).map(|order| order.at))
     }
 
     /// Removes pods that keep their StatefulSet from the next revision.

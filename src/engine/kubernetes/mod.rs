@@ -17,6 +17,8 @@
 //! Races, with the decision for each:
 //! * *A newer order comes while an older one is sent.* The older one lets go between two waves of objects; the newer one
 //!   waits for that. What only the older one had is pruned with the rest.
+//! * *A newer order comes when an older one has got ready.* What that one has not is removed, and its verdict written down, in
+//!   its turn only: the newer one may want it.
 //! * *`stop` comes while an order is sent.* It overtakes the order, waits until it has let go, and deletes.
 //! * *An order comes while the namespace of an earlier life is being deleted.* It waits until that is gone.
 //! * *greenroom is ended while an order is sent.* The objects that are missing or of an earlier digest tell it; the status is

@@ -14,6 +14,9 @@ pub(super) const MERGE_REQUEST: &str = "greenroom.dev/merge-request";
 /// Of a branch without a merge request its id.
 pub(super) const BRANCH: &str = "greenroom.dev/branch";
 
+/// Labels of namespaces that begin so make the API server refuse pods.
+pub(super) const POD_SECURITY: &str = "pod-security.kubernetes.io/";
+
 /// Annotation of every object: the digest of the order that it was last applied for.
 pub(super) const DIGEST: &str = "greenroom.dev/digest";
 

@@ -41,6 +41,9 @@ pub(super) struct Begun {
     pub at: i64,
     /// By when it has to be ready, Unix milliseconds.
     pub ready_by: i64,
+    /// The namespace's labels of Pod Security.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pod_security: BTreeMap<String, String>,
 }
 
 /// Objects of a namespace, beside the guards.
@@ -179,7 +182,8 @@ mod tests {
     }
 
     fn order() -> Begun {
-        Begun { sha: Sha::parse(&"a".repeat(40)).unwrap(), digest: "d".into(), at: 5, ready_by: 9 }
+        let sha = Sha::parse(&"a".repeat(40)).unwrap();
+        Begun { sha, digest: "d".into(), at: 5, ready_by: 9, pod_security: BTreeMap::new() }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The order of things is what makes a crash harmless: the namespace says what is to come before it comes, so that nothing is
 //! ever there that no later order would find and remove.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ enum End {
 pub(super) struct Parcel {
     pub name: PreviewName,
     pub labels: Map<String, Value>,
+    pub pod_security: BTreeMap<String, String>,
     pub annotations: Map<String, Value>,
     pub guards: Vec<Value>,
     pub objects: Vec<Value>,
@@ -67,14 +69,16 @@ impl Parcel {
             let replicas = object.pointer("/spec/replicas").and_then(Value::as_i64);
             Some(Wanted { object: Reference::of(object)?, replicas })
         });
+        let pod_security = pod_security(profile);
         Self {
             name: order.name.clone(),
             wanted: wanted.collect(),
             labels: ours
                 .into_iter()
-                .chain(pod_security(profile))
+                .chain(pod_security.clone())
                 .map(|(name, it)| (name, json!(it)))
                 .collect(),
+            pod_security,
             annotations: profile.annotations.iter().map(|(name, it)| (name.clone(), json!(it))).collect(),
             guards,
             objects,
@@ -204,6 +208,7 @@ impl Inner {
             digest: attempt.digest.clone(),
             at: attempt.at,
             ready_by: self.clock.now().saturating_add(within),
+            pod_security: parcel.pod_security.clone(),
         };
         let objects = Objects { wanted: parcel.wanted.clone(), old: before.leftovers(&parcel.wanted) };
         let mut annotations = parcel.annotations.clone();

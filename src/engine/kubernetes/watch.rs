@@ -233,9 +233,11 @@ impl Inner {
             Ok(complete) => {
                 let mut cache = self.cache();
                 let watched = cache.watches.entry(kind.clone()).or_default();
-                watched.trouble = None;
-                if complete && !watched.synced {
-                    watched.synced = true;
+                let recovered = watched.trouble.take().is_some();
+                let first = complete && !watched.synced;
+                watched.synced |= complete;
+                cache.recoveries += u64::from(recovered);
+                if first || recovered {
                     let everybody: Vec<String> = cache.places.keys().cloned().collect();
                     drop(cache);
                     for name in everybody {

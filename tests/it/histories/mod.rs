@@ -1,15 +1,18 @@
 //! Random histories: whatever people and jobs do, whatever is lost, repeated, shuffled or refused, and wherever greenroom is
 //! killed, after a quiet time the world equals the truth.
 //!
-//! `webhooks` are of merge requests that greenroom deploys itself, `jobs` of branches and merge requests that jobs deploy. In
-//! each, `step.rs` says what may happen, `story.rs` lets it happen to the real program, and `truth.rs` is an oracle that
-//! knows nothing of greenroom: it reads GitLab's side and what was built, and says what must be seen.
+//! `webhooks` are of merge requests that greenroom deploys itself, `jobs` of branches and merge requests that jobs deploy,
+//! `cluster` of merge requests whose previews are on a real cluster. In each, `step.rs` says what may happen, `story.rs` lets
+//! it happen to the real program, and `truth.rs` is an oracle that knows nothing of greenroom: it reads GitLab's side (`side.rs`),
+//! the cluster, and what was built, and says what must be seen.
 //!
 //! `GREENROOM_TEST_HISTORIES=500` plays more of them, `GREENROOM_TEST_SEED=1000` others. A history that fails is made
 //! smaller and printed in a form that the tests beside them take.
 
+mod cluster;
 mod jobs;
 mod mishap;
+mod side;
 mod webhooks;
 
 use std::fmt::Debug;
@@ -28,6 +31,9 @@ use crate::support::{
 
 /// Histories that are played at once: most of their time they wait.
 const AT_ONCE: usize = 8;
+
+/// The pause between two looks at whether the world equals the truth, where a look costs little.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// How long a failing history is made smaller.
 const SHRINKING: Duration = Duration::from_mins(3);
@@ -48,8 +54,8 @@ trait Story: Sized + Send + Sync + 'static {
     /// Whether what certainly serves still does.
     fn unbroken(&self) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// The world, and what really happened in it, in words.
-    fn end(self) -> (World, Vec<String>);
+    /// The world, and what really happened in it, in words; what else there was is cleared away.
+    fn end(self) -> impl Future<Output = (World, Vec<String>)> + Send;
 }
 
 /// Plays a history to its end. A failure tells what happened, what is wrong, and greenroom's last words.
@@ -65,7 +71,7 @@ async fn play<S: Story>(steps: &[S::Step]) -> Result<(), String> {
             break;
         }
     }
-    let (world, said) = story.end();
+    let (world, said) = story.end().await;
     let outcome = outcome.map_err(|failure| failed(&world, &said, &failure));
     world.end().await;
     outcome
@@ -147,6 +153,7 @@ fn failed(world: &World, said: &[String], failure: &str) -> String {
 /// more, but not for ever.
 async fn comes_to_stay<F: Future<Output = Result<(), String>>>(
     world: &World,
+    pause: Duration,
     equals: impl Fn() -> F,
 ) -> Result<(), String> {
     let began = Instant::now();
@@ -165,7 +172,7 @@ async fn comes_to_stay<F: Future<Output = Result<(), String>>>(
             let difference = difference.unwrap_or_else(|| "no resync comes".to_owned());
             return Err(format!("the world does not come to equal the truth for long: {difference}"));
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

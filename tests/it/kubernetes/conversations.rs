@@ -1,6 +1,7 @@
 //! What people do in GitLab, and what they see of a preview on a cluster.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -95,6 +96,39 @@ async fn an_update_removes_what_the_new_revision_does_not_have() {
         town.object(mr, "configmaps", "old").await.map_or(Ok(()), Err)
     })
     .await;
+}
+
+/// The third revision wants again what the second one is about to remove.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_newer_revision_wants_again_is_not_removed_for_an_older_one() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let (wire, kubeconfig) = cluster.wire().await;
+    let town = Town::start_as(cluster, "again", &kubeconfig, &[], "").await;
+    let with = |version| App { config_maps: vec!["texts"], ..App::works(version) };
+    let mr = town.ready("feature", &with(1)).await;
+    let (go_on, held) = std::sync::mpsc::channel();
+    let held = std::sync::Mutex::new(held);
+    wire.on("DELETE", "*/configmaps/texts").before(move || {
+        // Until the third revision was sent, or waits for this.
+        let held = held.lock().unwrap();
+        let _ = tokio::task::block_in_place(|| held.recv_timeout(Duration::from_secs(10)));
+    });
+    town.update(mr, "feature", &App::works(2)).await;
+    until("the second one removes it", PATIENCE, || async {
+        (wire.count("DELETE", "*/configmaps/texts") > 0).then_some(())
+    })
+    .await;
+    let sent = wire.count("PATCH", "*/configmaps/texts");
+    town.update(mr, "feature", &with(3)).await;
+    let began = Instant::now();
+    while wire.count("PATCH", "*/configmaps/texts") == sent && began.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    go_on.send(()).unwrap();
+    town.world.becomes(mr, "ready").await;
+    town.serves(mr, &with(3)).await;
+    assert!(town.object(mr, "configmaps", "texts").await.is_some());
+    town.world.ends_well().await;
 }
 
 #[tokio::test]
@@ -292,6 +326,26 @@ async fn drift_is_repaired() {
     cluster.kubectl(&["delete", "service", "web", "--namespace", &town.namespace(mr)], "").await;
     until("the Service is back", PATIENCE, || async { town.object(mr, "services", "web").await }).await;
     town.world.becomes(mr, "ready").await;
+}
+
+#[tokio::test]
+async fn pod_security_that_somebody_weakens_is_put_back() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let town = Town::start(cluster, "weakened").await;
+    let mr = town.ready("feature", &App::works(1)).await;
+    town.world.rests().await;
+    let (namespace, label) = (town.namespace(mr), "pod-security.kubernetes.io/enforce");
+    let privileged = format!("{label}=privileged");
+    cluster.kubectl(&["label", "--overwrite", "namespace", &namespace, &privileged], "").await;
+    until("its pods are held to what they were held to", PATIENCE, || async {
+        let found = cluster.get("namespaces", "", &namespace).await.expect("the namespace");
+        let level = found["metadata"]["labels"][label].clone();
+        if level == "restricted" { Ok(()) } else { Err(level) }
+    })
+    .await;
+    town.world.becomes(mr, "ready").await;
+    town.serves(mr, &App::works(1)).await;
+    town.world.ends_well().await;
 }
 
 #[tokio::test]

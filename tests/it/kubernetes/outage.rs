@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -201,6 +201,42 @@ async fn an_account_that_may_too_little_is_told_what_it_lacks() {
     let settings = [("GREENROOM_KUBECONFIG", ""), ("KUBECONFIG", broken.path().to_str().unwrap())];
     let told = town.world.greenroom.ask(&["doctor", "--server", &server], &settings).await.1;
     assert!(told.contains("failed to parse kubeconfig YAML"), "{told}");
+}
+
+/// Whoever looks for what was changed finds the watches broken, and sees nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_changed_by_hand_while_the_cluster_goes_away_is_repaired_when_it_is_back() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let (wire, kubeconfig) = cluster.wire().await;
+    let town = Town::start_as(cluster, "missed", &kubeconfig, &[], "").await;
+    let mr = town.ready("feature", &App::works(1)).await;
+    town.world.rests().await;
+    let wire = Arc::new(wire);
+    let (away, log) = (wire.clone(), town.world.greenroom.log_reader());
+    town.world.wire.on("GET", &format!("*/merge_requests/{mr}")).before(move || {
+        away.cut();
+        away.hang_up();
+        let began = Instant::now();
+        let broken = "a watch does not get on cluster=default resource=Service ";
+        // The wires go on meanwhile.
+        tokio::task::block_in_place(|| {
+            while !log().contains(broken) && began.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(25));
+            }
+        });
+    });
+    cluster.kubectl(&["delete", "service", "web", "--namespace", &town.namespace(mr)], "").await;
+    until("somebody looks", PATIENCE, || async {
+        let looks = town.world.greenroom.log().matches("merge request !1 is open").count();
+        let broken = town.world.greenroom.log().contains("resource=Service ");
+        (broken && looks > 0).then_some(())
+    })
+    .await;
+    town.world.rests().await;
+    wire.heal();
+    until("the Service is back", PATIENCE, || town.object(mr, "services", "web")).await;
+    town.world.becomes(mr, "ready").await;
+    town.world.ends_well().await;
 }
 
 /// Waits until the operator is warned in these words.

@@ -318,6 +318,12 @@ impl Greenroom {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// The same for a hook, which outlives the borrow.
+    pub fn log_reader(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let file = self.log_file();
+        move || fs::read_to_string(&file).unwrap_or_default()
+    }
+
     fn log_file(&self) -> PathBuf {
         self.home.path().join("greenroom.log")
     }

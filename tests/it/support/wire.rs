@@ -7,6 +7,8 @@
 //! wire.any().nth(7).instead(app.kill_switch()); // greenroom dies before GitLab hears of it
 //! wire.any().nth(7).after(app.kill_switch()); // GitLab did it, greenroom dies before it knows
 //! ```
+//!
+//! [`Wire::to_cluster`] is the same between greenroom and an API server, watches included.
 
 use std::{
     ops::RangeInclusive,
@@ -15,16 +17,17 @@ use std::{
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use globset::{Glob, GlobMatcher};
 use http::{HeaderMap, Request, Response, header, request::Parts};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
-    body::{Body, Incoming},
+    body::{Body, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use url::Url;
 
 use super::prism::{Docket, Exchange};
@@ -55,7 +58,12 @@ struct Line {
     client: reqwest::Client,
     docket: Option<Docket>,
     state: Mutex<State>,
+    /// Told when everything that is under way breaks.
+    broken: watch::Sender<()>,
+    frozen: watch::Sender<bool>,
 }
+
+type Answer = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
 
 #[derive(Default)]
 struct State {
@@ -90,27 +98,32 @@ type Hook = Arc<dyn Fn() + Send + Sync>;
 impl Wire {
     /// A wire to GitLab: what GitLab's OpenAPI document does not allow, of either side, fails the test when the wire drops.
     pub async fn to_gitlab(gitlab: &Url) -> Self {
-        Self::start(gitlab, Docket::open()).await
+        Self::start(gitlab, client(), Docket::open()).await
     }
 
     /// A wire to anything else, such as GitLab's to greenroom's webhook.
     pub async fn to(upstream: &Url) -> Self {
-        Self::start(upstream, None).await
+        Self::start(upstream, client(), None).await
     }
 
-    async fn start(upstream: &Url, docket: Option<Docket>) -> Self {
+    /// A wire to an API server that proves itself with a certificate of this authority (PEM). What comes bit by bit, such as a
+    /// watch, is carried so.
+    pub async fn to_cluster(api: &Url, authority: &str) -> Self {
+        let root = reqwest::Certificate::from_pem(authority.as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().http1_only();
+        Self::start(api, client.build().unwrap(), None).await
+    }
+
+    async fn start(upstream: &Url, client: reqwest::Client, docket: Option<Docket>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let line = Arc::new(Line {
             upstream: upstream.clone(),
-            client: reqwest::Client::builder()
-                .no_proxy()
-                .pool_max_idle_per_host(0)
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
-                .unwrap(),
+            client,
             docket,
             state: Mutex::default(),
+            broken: watch::Sender::new(()),
+            frozen: watch::Sender::new(false),
         });
         let accepting = tokio::spawn({
             let line = line.clone();
@@ -138,6 +151,21 @@ impl Wire {
         state.cut = false;
         state.plans.clear();
         state.healed += 1;
+    }
+
+    /// Breaks every call that is under way, watches included. What comes later goes on.
+    pub fn hang_up(&self) {
+        self.line.broken.send_replace(());
+    }
+
+    /// From now on nothing passes, in neither direction, until [`Self::thaw`]; then all goes on where it was.
+    pub fn freeze(&self) {
+        self.line.frozen.send_replace(true);
+    }
+
+    /// Ends what [`Self::freeze`] began.
+    pub fn thaw(&self) {
+        self.line.frozen.send_replace(false);
     }
 
     /// Plans something for calls of this method whose path, without the query, fits the glob (`*` is any text): the next
@@ -253,17 +281,26 @@ impl On<'_> {
 
 impl Line {
     /// Carries one call. An error breaks the connection.
-    async fn carry(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+    async fn carry(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer> {
+        let mut broken = self.broken.subscribe();
+        tokio::select! {
+            answer = Arc::clone(&self).pass(request) => answer,
+            _ = broken.changed() => bail!("broken"),
+        }
+    }
+
+    async fn pass(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer> {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
 
         let healed = self.healed();
         let (number, act) = self.note(&head, &path, &body)?;
+        self.flows().await;
         match &act {
             Some(Act::Answer(answer)) => {
                 self.answered(number, answer.status().as_u16());
-                return Ok(answer.clone());
+                return Ok(answer.clone().map(whole));
             }
             Some(Act::Hang) => std::future::pending().await,
             Some(Act::Cut) => bail!("cut"),
@@ -280,7 +317,17 @@ impl Line {
         let reply = sent.headers(end_to_end(&head.headers)).body(body.clone()).send().await?;
         let mut answer = Response::builder().status(reply.status());
         *answer.headers_mut().unwrap() = end_to_end(reply.headers());
+        if path.contains("watch=") {
+            match act {
+                Some(Act::Lose) => bail!("lost"),
+                Some(Act::After(hook)) => hook(),
+                _ => {}
+            }
+            self.answered(number, reply.status().as_u16());
+            return Ok(answer.body(self.stream(reply))?);
+        }
         let answer = answer.body(reply.bytes().await?)?;
+        self.flows().await;
         // The document is that of the API alone.
         if let Some(docket) = self.docket.as_ref().filter(|_| path.starts_with("/api/")) {
             let request = Request::from_parts(head, body);
@@ -293,7 +340,34 @@ impl Line {
             _ => {}
         }
         self.answered(number, answer.status().as_u16());
-        Ok(answer.map(Full::from))
+        Ok(answer.map(|body| whole(Full::from(body))))
+    }
+
+    /// Waits as long as nothing passes.
+    async fn flows(&self) {
+        // The sender is ours.
+        let _ = self.frozen.subscribe().wait_for(|frozen| !frozen).await;
+    }
+
+    /// A body that has no end, as it comes; until the connection breaks.
+    fn stream(self: Arc<Self>, reply: reqwest::Response) -> UnsyncBoxBody<Bytes, anyhow::Error> {
+        let broken = self.broken.subscribe();
+        let frames = futures::stream::try_unfold(Box::pin(reply.bytes_stream()), move |mut chunks| {
+            let (line, mut broken) = (Arc::clone(&self), broken.clone());
+            async move {
+                let next = async {
+                    let chunk = chunks.try_next().await?;
+                    line.flows().await;
+                    anyhow::Ok(chunk)
+                };
+                let chunk = tokio::select! {
+                    chunk = next => chunk?,
+                    _ = broken.changed() => bail!("broken"),
+                };
+                Ok(chunk.map(|chunk| (Frame::data(chunk), chunks)))
+            }
+        });
+        BodyExt::boxed_unsync(StreamBody::new(frames))
     }
 
     /// Writes the call down and looks up what is planned for it.
@@ -333,6 +407,15 @@ impl Line {
             call.status = Some(status);
         }
     }
+}
+
+fn whole(body: Full<Bytes>) -> UnsyncBoxBody<Bytes, anyhow::Error> {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+    client.redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
 /// The path without its query. Clients also send an empty query: `/notes?`.

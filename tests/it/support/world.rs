@@ -34,10 +34,10 @@ impl World {
         Self::after(Before::start().await, settings, file).await
     }
 
-    /// As [`Self::start_with`], but nobody holds what is said to GitLab's OpenAPI document: for tests that say so much that
+    /// As [`Self::of_project`], but nobody holds what is said to GitLab's OpenAPI document: for tests that say so much that
     /// Prism would be busy for hours.
-    pub async fn unjudged(settings: &[(&str, &str)]) -> Self {
-        Self::after(Before::connect("acme/web", false).await, settings, "").await
+    pub async fn unjudged(project: &str, settings: &[(&str, &str)]) -> Self {
+        Self::after(Before::connect(project, false).await, settings, "").await
     }
 
     /// As [`Self::start_with_file`], with GitLab's project at another path.

@@ -168,7 +168,7 @@ impl histories::Story for Story {
             ("GREENROOM_RESYNC_INTERVAL", "1s"),
             ("GREENROOM_GITLAB_TIMEOUT", "2s"),
         ];
-        let world = World::unjudged(&settings).await;
+        let world = World::unjudged("acme/web", &settings).await;
         let known = BRANCHES.map(|(name, in_mr_pipelines)| Known {
             name,
             in_mr_pipelines,
@@ -224,7 +224,7 @@ impl histories::Story for Story {
         truth::unbroken(self).await
     }
 
-    fn end(self) -> (World, Vec<String>) {
+    async fn end(self) -> (World, Vec<String>) {
         (self.world, self.said)
     }
 }

@@ -6,13 +6,13 @@ use greenroom::preview::BranchId;
 use serde_json::Value;
 
 use super::story::{Fate, Known, Place, Story};
-use crate::histories::{Shown, comes_to_stay, engine_files, visit};
+use crate::histories::{GLANCE, Shown, comes_to_stay, engine_files, visit};
 use crate::jobs::environment;
 use crate::support::{gitlab::Gitlab, world::World};
 
 /// Waits until the world equals the truth and stays so. Then what serves is known for certain.
 pub async fn holds(story: &mut Story) -> Result<(), String> {
-    comes_to_stay(&story.world, || equals(story)).await?;
+    comes_to_stay(&story.world, GLANCE, || equals(story)).await?;
     let Story { world, known, .. } = story;
     for known in known {
         let (branch, mr) = (of_branch(world, known).await, of_mr(world, known).await);

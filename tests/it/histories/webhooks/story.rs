@@ -89,7 +89,7 @@ impl histories::Story for Story {
             ("GREENROOM_RESYNC_INTERVAL", "1s"),
             ("GREENROOM_GITLAB_TIMEOUT", "2s"),
         ];
-        let world = World::unjudged(&settings).await;
+        let world = World::unjudged("acme/web", &settings).await;
         world.gitlab.push("main", &[(".greenroom.yml", FILE)]).await;
         world.gitlab.push("release", &[("release", "1")]).await;
         Self { world, known: BRANCHES.iter().map(|_| None).collect(), said: Vec::new(), count: 0 }
@@ -117,7 +117,7 @@ impl histories::Story for Story {
         truth::unbroken(self).await
     }
 
-    fn end(self) -> (World, Vec<String>) {
+    async fn end(self) -> (World, Vec<String>) {
         (self.world, self.said)
     }
 }

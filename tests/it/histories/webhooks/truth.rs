@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::story::{BROKEN_FILE, Built, ByHand, Known, Story};
-use crate::histories::{Shown, comes_to_stay, engine_files, visit};
-use crate::support::{
-    gitlab::Gitlab,
-    world::{World, says},
+use crate::histories::{
+    GLANCE, Shown, comes_to_stay, engine_files,
+    side::{Side, nothing_stray, nudge},
+    visit,
 };
+use crate::support::world::World;
 
 /// What must be seen of a merge request's preview.
 #[derive(Debug)]
@@ -24,23 +25,12 @@ struct Truth {
 
 /// Waits until the world equals the truth and stays so. Then what serves is known for certain.
 pub async fn holds(story: &mut Story) -> Result<(), String> {
-    nudge(story).await;
-    comes_to_stay(&story.world, || equals(story)).await?;
+    for known in story.known.iter().flatten() {
+        nudge(&story.world, known.iid).await;
+    }
+    comes_to_stay(&story.world, GLANCE, || equals(story)).await?;
     settle(story).await;
     Ok(())
-}
-
-/// A second pipeline of a head that is served changes nothing that the list of merge requests shows; without its webhook it
-/// is found within the hour only. An edit is found by the next resync.
-async fn nudge(story: &Story) {
-    for known in story.known.iter().flatten() {
-        let shown = story.world.gitlab.mr(known.iid).await;
-        let pipelines = story.world.gitlab.pipelines_of(known.iid).await;
-        if pipelines.iter().filter(|pipeline| pipeline["sha"] == shown["sha"]).count() > 1 {
-            let label = format!("nudge {}", uuid::Uuid::new_v4());
-            story.world.gitlab.edit(known.iid, serde_json::json!({ "labels": label })).await;
-        }
-    }
 }
 
 /// What is certain from here on.
@@ -90,25 +80,15 @@ async fn equals(story: &Story) -> Result<(), String> {
     let files = engine_files(world);
     for known in story.known.iter().flatten() {
         let at = |what: String| format!("!{}: {what}", known.iid);
-        let facts = Facts::of(world, known, &environments, &deployments, &files).await?;
-        one(world, known, &facts).await.map_err(at)?;
+        let ends = format!("-mr-{}.json", known.iid);
+        let has_file = files.iter().any(|file| file.ends_with(&ends));
+        let side = Side::of(world, known.iid, &environments, &deployments).await?;
+        one(world, known, &Facts { side, has_file }).await.map_err(at)?;
     }
-    let running: Vec<_> = deployments.iter().filter(|one| one["status"] == "running").collect();
-    if !running.is_empty() {
-        return Err(format!("left running: {running:#?}"));
-    }
-    let names = |ends: &str| -> BTreeSet<String> {
-        story.known.iter().flatten().map(|known| format!("mr-{}{ends}", known.iid)).collect()
-    };
-    let (environment_names, file_names) = (names(""), names(".json"));
-    let stray = environments
-        .iter()
-        .filter_map(|one| one["name"].as_str())
-        .find(|name| name.strip_prefix("review/").is_none_or(|name| !environment_names.contains(name)));
-    if let Some(stray) = stray {
-        return Err(format!("an environment of nobody: {stray}"));
-    }
-    match files.iter().find(|file| !file_names.iter().any(|name| file.ends_with(name))) {
+    let iids: Vec<_> = story.known.iter().flatten().map(|known| known.iid).collect();
+    nothing_stray(&environments, &deployments, &iids)?;
+    let ours = |file: &String| iids.iter().any(|iid| file.ends_with(&format!("mr-{iid}.json")));
+    match files.iter().find(|file| !ours(file)) {
         Some(stray) => Err(format!("a file of nobody: {stray}")),
         None => Ok(()),
     }
@@ -116,53 +96,19 @@ async fn equals(story: &Story) -> Result<(), String> {
 
 /// What GitLab and the disk have of one merge request.
 struct Facts {
-    open: bool,
-    shown: Value,
-    preview: Option<Value>,
-    comment: Option<String>,
-    environment: Option<Value>,
-    /// The newest one.
-    deployment: Option<Value>,
+    side: Side,
     has_file: bool,
-}
-
-impl Facts {
-    async fn of(
-        world: &World,
-        known: &Known,
-        environments: &[Value],
-        deployments: &[Value],
-        files: &[String],
-    ) -> Result<Self, String> {
-        let shown = world.gitlab.mr(known.iid).await;
-        let comments = world.gitlab.bot_notes(known.iid).await;
-        if comments.len() > 1 {
-            return Err(format!("!{} has {} comments of ours: {comments:#?}", known.iid, comments.len()));
-        }
-        let name = format!("review/mr-{}", known.iid);
-        let ends = format!("-mr-{}.json", known.iid);
-        let ours = deployments.iter().filter(|one| one["environment"]["name"] == *name);
-        Ok(Self {
-            open: shown["state"] == "opened",
-            preview: world.greenroom.try_preview(Gitlab::PROJECT, known.iid).await,
-            comment: comments.first().and_then(|note| note["body"].as_str()).map(str::to_owned),
-            environment: environments.iter().find(|one| one["name"] == *name).cloned(),
-            deployment: ours.max_by_key(|one| one["id"].as_u64()).cloned(),
-            has_file: files.iter().any(|file| file.ends_with(&ends)),
-            shown,
-        })
-    }
 }
 
 /// Compares one merge request with the truth.
 async fn one(world: &World, known: &Known, facts: &Facts) -> Result<(), String> {
-    let Some(preview) = &facts.preview else {
-        let over_before_anybody_saw = !facts.open && facts.comment.is_none() && !facts.has_file;
+    let Some(preview) = &facts.side.preview else {
+        let over_before_anybody_saw = !facts.side.open && facts.side.comment.is_none() && !facts.has_file;
         return if over_before_anybody_saw { Ok(()) } else { Err("no preview is known".to_owned()) };
     };
     let url = preview["url"].as_str().ok_or("no link")?.to_owned();
     let seen = visit(world, &url).await.ok_or("nobody answers at the link")?;
-    let truths = truths(world, known, &facts.shown).await;
+    let truths = truths(world, known, &facts.side.shown).await;
     let mut differences = Vec::new();
     for truth in &truths {
         match told(truth, facts, preview, &url, &seen) {
@@ -175,22 +121,7 @@ async fn one(world: &World, known: &Known, facts: &Facts) -> Result<(), String> 
 
 /// Whether this is what people are told and shown.
 fn told(truth: &Truth, facts: &Facts, preview: &Value, url: &str, seen: &Shown) -> Result<(), String> {
-    let reason = preview["reason"].as_str().unwrap_or_default();
-    if preview["state"] != truth.state || !reason.starts_with(&truth.reason) {
-        return Err(format!("it is {} because {reason}", preview["state"]));
-    }
-    if preview["sha"] != facts.shown["sha"] {
-        return Err(format!("it speaks of commit {} instead of {}", preview["sha"], facts.shown["sha"]));
-    }
-    match &facts.comment {
-        Some(comment)
-            if !comment.contains(&format!("Preview: {}", truth.state)) || !says(comment, reason) =>
-        {
-            return Err(format!("the comment says otherwise: {comment}"));
-        }
-        None if truth.state != "stopped" => return Err("it has no comment".to_owned()),
-        _ => {}
-    }
+    facts.side.tells(preview, truth.state, &truth.reason)?;
     let right = match seen {
         Shown::Text(text) => truth.shown.contains(text),
         Shown::Nothing => truth.may_be_empty && truth.state != "stopped",
@@ -203,29 +134,7 @@ fn told(truth: &Truth, facts: &Facts, preview: &Value, url: &str, seen: &Shown) 
     if facts.has_file != serves {
         return Err(format!("the engine has a file: {}", facts.has_file));
     }
-    environment(truth, facts, url, serves)
-}
-
-/// Whether GitLab's own pages tell the same.
-fn environment(truth: &Truth, facts: &Facts, url: &str, serves: bool) -> Result<(), String> {
-    match &facts.environment {
-        // Made by a job, and never ours.
-        Some(environment) if !serves && environment["description"].is_null() => Ok(()),
-        Some(environment) if truth.state == "stopped" => Err(format!("there still is {environment:#}")),
-        Some(environment)
-            if serves && (environment["state"] != "available" || environment["external_url"] != *url) =>
-        {
-            Err(format!("the environment is {environment:#}"))
-        }
-        None if serves => Err("it has no environment".to_owned()),
-        _ => match &facts.deployment {
-            Some(deployment) if truth.state == "ready" && deployment["status"] != "success" => {
-                Err(format!("the newest deployment is {deployment:#}"))
-            }
-            None if truth.state == "ready" => Err("it has no deployment".to_owned()),
-            _ => Ok(()),
-        },
-    }
+    facts.side.environment(truth.state, url, serves)
 }
 
 /// What must be seen; more than one where GitLab shows no difference between two stories.

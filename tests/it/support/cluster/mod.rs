@@ -35,6 +35,7 @@ use super::{
     parts::part,
     tls::{Authority, key_pair},
     until,
+    wire::Wire,
 };
 use process::{Folder, Process};
 pub use requests::Request;
@@ -120,8 +121,9 @@ impl Cluster {
             [ADMIN, SERVERS].map(|user| format!("{},{user},{user},system:masters\n", token(user))).concat();
         let tokens = file("tokens.csv", &tokens);
         let audit = file("audit.yaml", &requests::policy(SERVERS));
-        let kubeconfig = file("servers.kubeconfig", &kubeconfig(api, &authority.pem(), &token(SERVERS)));
-        file("kubeconfig", &self::kubeconfig(api, &authority.pem(), &token(ADMIN)));
+        let server = format!("https://{api}");
+        let kubeconfig = file("servers.kubeconfig", &kubeconfig(&server, &authority.pem(), &token(SERVERS)));
+        file("kubeconfig", &self::kubeconfig(&server, &authority.pem(), &token(ADMIN)));
         let kwok = file("kwok.yaml", &kubelet::configuration(&folder.join(LOG), &folder.join(PREVIOUS_LOG)));
 
         let database = Process::start(
@@ -227,8 +229,20 @@ impl Cluster {
 
     /// A kubeconfig with this token, such as one that was revoked.
     pub fn kubeconfig_with(&self, token: &str) -> PathBuf {
+        self.kubeconfig_at(&format!("https://{}", self.port.address), token)
+    }
+
+    fn kubeconfig_at(&self, server: &str, token: &str) -> PathBuf {
         let name = format!("{}.kubeconfig", uuid::Uuid::new_v4().simple());
-        write(self.folder(), &name, &kubeconfig(self.port.address, &self.authority, token)).into()
+        write(self.folder(), &name, &kubeconfig(server, &self.authority, token)).into()
+    }
+
+    /// A wire to the API server, and an administrator's kubeconfig that leads through it.
+    pub async fn wire(&self) -> (Wire, PathBuf) {
+        let api = format!("https://{}", self.port.address).parse().unwrap();
+        let wire = Wire::to_cluster(&api, &self.authority).await;
+        let kubeconfig = self.kubeconfig_at(wire.url().as_str().trim_end_matches('/'), &token(ADMIN));
+        (wire, kubeconfig)
     }
 
     /// The kubeconfig of a new service account that may do whatever these rules of a ClusterRole say, in all namespaces.
@@ -423,7 +437,7 @@ fn token(user: &str) -> String {
     format!("{user}-token")
 }
 
-fn kubeconfig(api: SocketAddr, authority: &str, token: &str) -> String {
+fn kubeconfig(server: &str, authority: &str, token: &str) -> String {
     let authority = BASE64_STANDARD.encode(authority);
     let kubeconfig = json!({
         "apiVersion": "v1",
@@ -431,7 +445,7 @@ fn kubeconfig(api: SocketAddr, authority: &str, token: &str) -> String {
         "current-context": "test",
         "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
         "clusters": [{ "name": "test", "cluster": {
-            "server": format!("https://{api}"), "certificate-authority-data": authority,
+            "server": server, "certificate-authority-data": authority,
         } }],
         "users": [{ "name": "test", "user": { "token": token } }],
     });
