@@ -344,7 +344,8 @@ fn pause(error: &Error, attempts: i64) -> i64 {
     let attempts = usize::try_from(attempts).unwrap_or(0).min(32);
     let backoff = ExponentialBuilder::new()
         .with_min_delay(first)
-        .with_max_delay(longest)
+        // The jitter at most doubles it.
+        .with_max_delay(longest / 2)
         .with_jitter()
         .without_max_times();
     millis(backoff.build().nth(attempts).unwrap_or(longest))
@@ -352,4 +353,19 @@ fn pause(error: &Error, attempts: i64) -> i64 {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_as_long_as_the_docs_say_and_no_longer() {
+        let trouble = Error::Trouble(String::new());
+        for attempts in 0..40 {
+            let grown = 5_000_i64.saturating_mul(1 << attempts.min(30)).min(150_000);
+            let pause = pause(&trouble, attempts);
+            assert!((grown..=300_000.min(2 * grown)).contains(&pause), "{pause} ms after {attempts} tries");
+        }
+    }
 }
