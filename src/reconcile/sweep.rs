@@ -15,15 +15,16 @@
 //! * *A preview that is gone comes back at the same time*: its record is replaced only if it has not changed since it was
 //!   read.
 
+use super::apply::unless_refused;
 use super::controller::Parts;
 use super::engines::{place_of, places_of};
 use super::foreign;
 use super::look::Error;
 use crate::engine::Running;
-use crate::gitlab::Environment;
+use crate::gitlab::{Environment, EnvironmentState};
 use crate::preview::{
     Deployment, Place, Preview, PreviewKey, PreviewName, ProjectId, Reason, Release, Serving, Sleep, State,
-    WorkKey, merge_request_of_environment,
+    Subject, WorkKey, merge_request_of_environment,
 };
 use crate::report::instance_of;
 use crate::telemetry::Warning;
@@ -184,9 +185,21 @@ pub(super) fn take_over_running(record: &mut Preview, running: Running) {
 }
 
 /// The merge request of what was found is open: it is a preview like any other from here on.
+///
+/// Where its environment is stopped, nobody knows any more whether a person did that, or GitLab at an end that was taken back: what
+/// serves stays, and GitLab shows it again.
 pub(super) async fn take_over(parts: &Parts, record: &mut Preview) -> Result<(), Error> {
-    if record.found_at.take().is_some() {
-        super::apply::unless_refused(parts.reporter.find_environment(record).await)?;
+    if record.found_at.is_none() {
+        return Ok(());
     }
+    unless_refused(parts.reporter.find_environment(record).await)?;
+    if let (Subject::MergeRequest(iid), Some(deployment)) = (record.key.subject, &mut record.deployment) {
+        deployment.reference = format!("refs/merge-requests/{iid}/head");
+        let shown = unless_refused(parts.reporter.environment(record).await)?.flatten();
+        if shown.is_some_and(|environment| environment.state == EnvironmentState::Stopped) {
+            unless_refused(parts.reporter.renew_environment(record).await)?;
+        }
+    }
+    record.found_at = None;
     Ok(())
 }

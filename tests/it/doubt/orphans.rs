@@ -99,6 +99,36 @@ async fn a_lost_store_touches_nothing_until_its_instance_is_adopted() {
     assert!(!status.success() && text.contains("this store has previews of its own"), "{text}");
 }
 
+/// Whether a person did, or GitLab at a close that was taken back, nobody knows any more.
+#[tokio::test]
+async fn what_was_stopped_in_gitlab_before_the_store_was_lost_stays_and_is_shown_again() {
+    let world = start().await;
+    let mr = many_ready(&world, 1).await[0];
+    let old = instance(&world, mr).await;
+    let environment = format!("review/mr-{mr}");
+    while_away(&world, async || {
+        world.gitlab.stop_named(&environment, true).await;
+        world.greenroom.lose_store();
+        let (status, text) = world.greenroom.verb(&["adopt", "--instance", &old]);
+        assert!(status.success(), "{text}");
+    })
+    .await;
+    world.greenroom.restart().await;
+    world.becomes(mr, "ready").await;
+    world.rests().await;
+    world.shows(mr, "1").await;
+    assert_eq!(world.gitlab.environments().await[0]["state"], "available");
+    let deployments = world.gitlab.deployments().await;
+    assert_eq!((deployments.len(), &deployments[0]["status"]), (1, &json!("success")), "{deployments:#?}");
+
+    // Now it is known who does it.
+    world.gitlab.stop_named(&environment, true).await;
+    world.gitlab.edit(mr, json!({ "labels": "a look" })).await;
+    world.becomes(mr, "stopped").await;
+    world.is_gone(mr).await;
+    world.ends_well().await;
+}
+
 /// The data folder is lost with everything in it: only GitLab has something left.
 #[tokio::test]
 async fn environments_of_another_instance_are_seen_where_nothing_else_is_left() {
