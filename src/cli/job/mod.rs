@@ -312,7 +312,11 @@ pub(super) async fn stop(flags: JobFlags) -> Result<(), Failure> {
     let stopped = ask_and_follow(&job).await;
     job.log.close(section);
     let (end, shown) = stopped?;
-    job.log.outcome(&end, "the preview is gone");
+    let is_gone = matches!(end.state.as_str(), "stopped" | "skipped");
+    job.log.outcome(
+        &end,
+        if is_gone { "the preview is gone" } else { "the preview was gone, and has been asked for since" },
+    );
     job.leave(&end, &shown)
 }
 

@@ -71,6 +71,8 @@ pub struct Follower {
     wanted: Wanted,
     /// Lines before it are of no interest to who has none yet.
     since: i64,
+    /// Whether a line has told that the preview was gone, which may not be so any more.
+    was_gone: bool,
     quiet: u32,
     pause: Duration,
     ended: bool,
@@ -113,7 +115,17 @@ impl Follower {
             None => store.asked(key).await?.map(|asked| asked.at),
         };
         let since = since.unwrap_or_else(|| clock.now());
-        Ok(Self { store, stop, key, wanted, since, quiet: HEARTBEAT, pause: SOON, ended: false })
+        Ok(Self {
+            store,
+            stop,
+            key,
+            wanted,
+            since,
+            was_gone: false,
+            quiet: HEARTBEAT,
+            pause: SOON,
+            ended: false,
+        })
     }
 
     /// One JSON object a line, as it happens; the last one has `end`.
@@ -160,6 +172,7 @@ impl Follower {
                 None => entry.at < self.since,
             };
             if !known {
+                self.was_gone |= entry.state == State::Stopped.as_str();
                 let (at, id) = (rfc3339(entry.at), entry.id);
                 let line = json!({ "id": id, "at": at, "state": entry.state, "text": entry.text });
                 let _ = writeln!(text, "{line}");
@@ -190,11 +203,10 @@ impl Follower {
             json!({ "end": end })
         };
         let Some(order) = &self.wanted.order else {
-            let gone = self.store.asked(self.key).await?.is_none()
-                && preview
-                    .as_ref()
-                    .is_none_or(|preview| matches!(preview.state, State::Stopped | State::Skipped));
-            return Ok(gone.then(|| told(Outcome::Done, None)));
+            let is_gone = |preview: &Preview| matches!(preview.state, State::Stopped | State::Skipped);
+            let ended = self.was_gone || preview.as_ref().is_none_or(is_gone);
+            let ended = ended && self.store.asked(self.key).await?.is_none();
+            return Ok(ended.then(|| told(Outcome::Done, None)));
         };
         match self.store.job_order(self.key).await? {
             Some(kept) if kept.order.id == *order => {

@@ -14,7 +14,7 @@ use tokio::{
 use url::Url;
 
 use super::{Ended, site};
-use crate::support::{PATIENCE, until, wire::Wire, world::World};
+use crate::support::{PATIENCE, gitlab::Gitlab, until, wire::Wire, world::World};
 
 /// Runs a deploy in a job with these variables on top; how it ended, and the only test case of its report.
 async fn deploys(
@@ -200,6 +200,32 @@ async fn requests_that_are_not_as_the_routes_take_them_are_refused_in_words() {
     assert_eq!((status, why.contains("first")), (400, true), "{why}");
     let known = world.preview(1).await;
     assert!(known.is_none_or(|preview| !preview.to_string().contains("asked for a deploy")));
+}
+
+#[tokio::test]
+async fn a_stop_whose_end_was_not_heard_is_over_although_the_preview_is_back() {
+    let world = World::start().await;
+    let mr = world.gitlab.open_mr("feature", "A feature").await;
+    let job = world.pipeline_with_jobs(mr).await;
+    let folder = site("one");
+    let deploy = ["deploy", folder.path().to_str().unwrap()];
+    assert_eq!(world.job_verb(job.deploy, mr, &deploy).await.code, 0);
+    world.gitlab.act(&format!("jobs/{}", job.deploy), json!({ "status": "success" })).await;
+    let ready = world.becomes(mr, "ready").await;
+    let heard = ready["history"][0]["id"].as_str().unwrap();
+    assert_eq!(world.job_verb(job.stop, mr, &["stop"]).await.code, 0);
+    let again = world.gitlab.retry(job.deploy).await;
+    assert_eq!(world.job_verb(again, mr, &deploy).await.code, 0);
+
+    // The stop job's connection broke right after it had asked; it comes back with the last line that it knows.
+    let token = world.id_token(job.stop, json!({})).await;
+    let events = format!("/api/v1/jobs/previews/{}/{mr}/events?after={heard}", Gitlab::PROJECT);
+    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+    let events = http.get(world.greenroom.url().join(&events).unwrap()).bearer_auth(token);
+    let told = events.send().await.unwrap().text().await.expect("an end");
+    assert!(told.contains("\"state\":\"stopped\""), "{told}");
+    let end: Value = serde_json::from_str(told.trim_end().lines().last().unwrap()).unwrap();
+    assert_eq!((&end["end"]["outcome"], &end["end"]["state"]), (&json!("done"), &json!("ready")), "{told}");
 }
 
 #[tokio::test]
