@@ -50,7 +50,7 @@ pub enum Error {
 pub struct Sandbox {
     url: String,
     listeners: [ServerHandle; 2],
-    tasks: Vec<JoinHandle<()>>,
+    sender: JoinHandle<()>,
 }
 
 impl Sandbox {
@@ -61,9 +61,8 @@ impl Sandbox {
 
     /// Stops listening and sending.
     pub async fn stop(self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.sender.abort();
+        // Their tasks end with them. One that is aborted meanwhile may leave its stop unanswered for ever.
         for listener in self.listeners {
             listener.stop(false).await;
         }
@@ -118,14 +117,14 @@ pub(super) async fn start(config: &Config) -> Result<Sandbox, Error> {
     let api = api.workers(2).disable_signals().listen(api_socket).map_err(failed)?.run();
     let storage = storage.workers(1).disable_signals().listen(storage_socket).map_err(failed)?.run();
     let listeners = [api.handle(), storage.handle()];
-    let serve = |server: actix_web::dev::Server| {
+    for server in [api, storage] {
         tokio::spawn(async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the sandbox stopped serving");
             }
-        })
-    };
-    Ok(Sandbox { url, listeners, tasks: vec![sender, serve(api), serve(storage)] })
+        });
+    }
+    Ok(Sandbox { url, listeners, sender })
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
