@@ -163,8 +163,8 @@ impl Known {
         }
     }
 
-    /// What is certain after a quiet time.
-    pub fn rests(&mut self, state: &str, head: &str, runs: BTreeSet<String>, available: bool) {
+    /// What is certain after a quiet time. What somebody stopped comes back with a reopen when the end of its merge request was seen.
+    pub fn rests(&mut self, state: &str, is_over: bool, head: &str, runs: BTreeSet<String>, available: bool) {
         (self.busy, self.available) = (false, available);
         self.exact = match state {
             "ready" | "asleep" => self.revisions.get(head).copied(),
@@ -177,8 +177,9 @@ impl Known {
             Fact::At(sha) if sha != head => Fact::At(sha.clone()),
             _ => Fact::No,
         };
-        self.by_hand = ended(&self.by_hand, state == "stopped");
-        self.by_operator = ended(&self.by_operator, state == "stopped");
+        let stopped = state == "stopped" && !is_over;
+        self.by_hand = ended(&self.by_hand, stopped);
+        self.by_operator = ended(&self.by_operator, stopped);
         // What serves beside a head that waits or failed may sleep, too.
         let sleeps = self.asleep != Fact::No && self.exact.is_some() && runs.is_empty();
         self.asleep = if sleeps { Fact::At(head.to_owned()) } else { Fact::No };

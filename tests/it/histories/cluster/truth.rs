@@ -51,7 +51,8 @@ pub async fn holds(story: &mut Story) -> Result<(), String> {
         let Some(preview) = &side.preview else { continue };
         let runs = running(hands, &known.namespace).await;
         let state = preview["state"].as_str().unwrap_or_default();
-        known.rests(state, side.head(), runs, side.is_available());
+        let is_over = side.shown["state"] != "opened";
+        known.rests(state, is_over, side.head(), runs, side.is_available());
     }
     Ok(())
 }
