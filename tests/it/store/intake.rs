@@ -5,6 +5,7 @@ use greenroom::{
     preview::{PreviewKey, WorkKey},
     store::{Accepted, Delivery},
 };
+use tokio::sync::Mutex;
 
 use super::{Database, delivery, mr};
 use crate::on_both_databases;
@@ -69,7 +70,9 @@ async fn what_was_accepted_is_there_after_opening_again(database: &Database) {
 }
 
 async fn a_delivery_and_its_work_are_kept_together_or_not_at_all(database: &Database) {
-    let (store, raw) = (database.open().await, database.raw().await);
+    let (store, others) = (database.open().await, database.raw().await);
+    // One connection: of what another one does to the schema SQLite's hear late.
+    let raw = Mutex::new(others.acquire().await.unwrap());
     let (refuse, allow): (&[&str], &str) = if database.is_shared() {
         let function = "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger AS \
                         $$ BEGIN RAISE EXCEPTION 'refused'; END $$ LANGUAGE plpgsql";
@@ -83,7 +86,7 @@ async fn a_delivery_and_its_work_are_kept_together_or_not_at_all(database: &Data
     for table in ["work", "projects", "deliveries"] {
         let run = async |sql: &str| {
             let sql = sqlx::AssertSqlSafe(sql.replace("{table}", table));
-            sqlx::query(sql).execute(&raw).await.unwrap();
+            sqlx::query(sql).execute(&mut **raw.lock().await).await.unwrap();
         };
         for sql in refuse {
             run(sql).await;
